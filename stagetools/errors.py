@@ -1,0 +1,66 @@
+"""What stagetools raises, and with which exit status a command line ends.
+
+    StageError                  exit 1: a step failed
+    ├── UsageError              exit 2: usage or configuration; nothing was touched
+    │   ├── SystemNameError     a name that breaks the convention
+    │   └── ConfigError         deploy.toml or an answer that cannot be used
+    ├── ConnectionFailed        exit 1: the server could not be reached or trusted
+    ├── CommandFailed           exit 1: a command on the server ended with an error
+    └── LockHeld                exit 1: somebody else is changing this stage
+"""
+
+__all__ = [
+    "CommandFailed",
+    "ConfigError",
+    "ConnectionFailed",
+    "LockHeld",
+    "StageError",
+    "SystemNameError",
+    "UsageError",
+]
+
+
+class StageError(Exception):
+    """What happened, what was left as it was, and what to do, each a sentence or two."""
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, untouched: str = "", remedy: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.untouched = untouched
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return "\n".join(part for part in (self.what, self.untouched, self.remedy) if part)
+
+
+class UsageError(StageError):
+    """Refused before anything was touched."""
+
+    exit_code = 2
+
+
+class SystemNameError(UsageError, ValueError):
+    """A name that is not `<configuration>_<stage name>`."""
+
+
+class ConfigError(UsageError):
+    """deploy.toml, or an answer in its place, cannot be used."""
+
+
+class ConnectionFailed(StageError):
+    """The server could not be reached, or is not the one that it should be."""
+
+
+class LockHeld(StageError):
+    """Another task is changing this stage right now."""
+
+
+class CommandFailed(StageError):
+    """A command on the server ended with an error; `output` is its own last words."""
+
+    def __init__(self, what: str, *, status: int, output: str = "") -> None:
+        super().__init__(what)
+        self.status = status
+        self.output = output
