@@ -1,12 +1,12 @@
 """What stagetools raises, and with which exit status a command line ends.
 
-    StageError                  exit 1: a step failed
-    ├── UsageError              exit 2: usage or configuration; nothing was touched
-    │   ├── SystemNameError     a name that breaks the convention
-    │   └── ConfigError         deploy.toml or an answer that cannot be used
-    ├── ConnectionFailed        exit 1: the server could not be reached or trusted
-    ├── CommandFailed           exit 1: a command on the server ended with an error
-    └── LockHeld                exit 1: somebody else is changing this stage
+StageError                  exit 1: a step failed
+├── UsageError              exit 2: usage or configuration; nothing was touched
+│   ├── SystemNameError     a name that breaks the convention
+│   └── ConfigError         deploy.toml or an answer that cannot be used
+├── ConnectionFailed        exit 1: the server could not be reached or trusted
+├── CommandFailed           exit 1: a command on the server ended with an error
+└── LockHeld                exit 1: somebody else is changing this stage
 """
 
 __all__ = [
@@ -20,7 +20,7 @@ __all__ = [
 ]
 
 
-class StageError(Exception):
+class StageError(RuntimeError):  # of which gunicorn prints the text, not the traceback
     """What happened, what was left as it was, and what to do, each a sentence or two."""
 
     exit_code = 1
@@ -32,7 +32,9 @@ class StageError(Exception):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        return "\n".join(part for part in (self.what, self.untouched, self.remedy) if part)
+        return "\n".join(
+            part for part in (self.what, self.untouched, self.remedy) if part
+        )
 
 
 class UsageError(StageError):
@@ -49,15 +51,15 @@ class ConfigError(UsageError):
     """deploy.toml, or an answer in its place, cannot be used."""
 
 
-class ConnectionFailed(StageError):
+class ConnectionFailed(StageError):  # noqa: N818 - what happened is its name
     """The server could not be reached, or is not the one that it should be."""
 
 
-class LockHeld(StageError):
+class LockHeld(StageError):  # noqa: N818 - what happened is its name
     """Another task is changing this stage right now."""
 
 
-class CommandFailed(StageError):
+class CommandFailed(StageError):  # noqa: N818 - what happened is its name
     """A command on the server ended with an error; `output` is its own last words."""
 
     def __init__(self, what: str, *, status: int, output: str = "") -> None:

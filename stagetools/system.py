@@ -6,13 +6,13 @@ so that `shop_dsearch` is a development stage for one branch.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
 from stagetools.errors import SystemNameError
 
-__all__ = ["CONVENTION", "NAME_MAX", "Stage", "System", "split_name"]
+__all__ = ["CONVENTION", "NAME_MAX", "Source", "Stage", "System", "split_name"]
 
 NAME_MAX = 32  # characters; the longest account name that useradd(8) takes
 CONVENTION = (
@@ -36,6 +36,22 @@ class Stage(StrEnum):
     @property
     def is_debug(self) -> bool:
         return self in (Stage.INTEGRATION, Stage.DEVELOPMENT)
+
+
+class Source(StrEnum):
+    """Where a name was found; the value is how a message calls the place."""
+
+    ARGUMENT = "the argument `name`"
+    ENVIRONMENT = "STAGETOOLS_SYSTEM in the environment"
+    VENV = "the virtual environment's directory"
+    CHECKOUT = "the checkout's directory"
+    FILE = "STAGETOOLS_SYSTEM in the settings file"
+    FALLBACK = "nowhere, so that it is a developer's machine"
+
+    @property
+    def is_explicit(self) -> bool:
+        """Whether somebody wrote the name down, rather than named a directory so."""
+        return self in (Source.ARGUMENT, Source.ENVIRONMENT, Source.FILE)
 
 
 _STAGE_OF_LETTER = {stage.value[0]: stage for stage in Stage}
@@ -68,6 +84,12 @@ class System:
     """The app (a package) at the project's centre: `shop`."""
     base_dir: Path
     """Where the installation lives: `/home/shop_prod`."""
+    source: Source = field(default=Source.ARGUMENT, compare=False)
+    """Where the name was found: `Source.ARGUMENT`; two systems may differ in it."""
+    own_venv_dir: Path | None = field(default=None, compare=False, repr=False)
+    """A virtual environment that is not `base_dir`, as in a checkout: `None`."""
+    own_repo_dir: Path | None = field(default=None, compare=False, repr=False)
+    """A checkout that is not in `src_dir`, as on a developer's machine: `None`."""
 
     @property
     def configuration(self) -> str:
@@ -94,12 +116,12 @@ class System:
         """The name with hyphens, for host names may hold no underscore: `shop-prod`."""
         return self.name.replace("_", "-")
 
-    # --- directories: the installation is its own virtual environment -------------------------
+    # --- directories: the installation is its own virtual environment ----------------
 
     @property
     def venv_dir(self) -> Path:
         """`/home/shop_prod`"""
-        return self.base_dir
+        return self.own_venv_dir or self.base_dir
 
     @property
     def bin_dir(self) -> Path:
@@ -114,7 +136,7 @@ class System:
     @property
     def src_dir(self) -> Path:
         """`/home/shop_prod/src`"""
-        return self.venv_dir / "src"
+        return self.base_dir / "src"
 
     @property
     def python_path(self) -> Path:
@@ -129,7 +151,7 @@ class System:
     @property
     def core_repo_dir(self) -> Path:
         """`/home/shop_prod/src/shop`"""
-        return self.src_dir / self.core_repo
+        return self.own_repo_dir or self.src_dir / self.core_repo
 
     @property
     def static_url(self) -> str:
@@ -151,7 +173,7 @@ class System:
         """`/home/shop_prod/media`"""
         return self.base_dir / "media"
 
-    # --- the application --------------------------------------------------------------------
+    # --- the application -------------------------------------------------------------
 
     @property
     def application_name(self) -> str:
@@ -203,7 +225,7 @@ class System:
         """`/home/shop_prod/src/shop/manage.py`"""
         return self.core_repo_dir / "manage.py"
 
-    # --- data and processes -----------------------------------------------------------------
+    # --- data and processes ----------------------------------------------------------
 
     @property
     def database_name(self) -> str:

@@ -1,0 +1,62 @@
+"""Static files: WhiteNoise, and the hashed files of earlier releases beside it.
+
+A page that was loaded before a release was replaced asks for that release's stylesheet
+afterwards. So each release leaves its hashed files in an archive (never its manifest), and
+every release serves the archive too.
+"""
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from whitenoise.middleware import WhiteNoiseMiddleware
+
+__all__ = ["StaticMiddleware", "keep_hashed_files"]
+
+# what Django's manifest storage makes of `site.css`: `site.0123456789ab.css`
+_HASHED = re.compile(r"\.[0-9a-f]{12}(\.[^/]*)?$")
+
+
+class StaticMiddleware(WhiteNoiseMiddleware):  # type: ignore[misc]
+    """WhiteNoise over STATIC_ROOT, then over STATIC_ARCHIVE; what is hashed never changes."""
+
+    def __init__(self, get_response: Any = None, **options: Any) -> None:
+        self.archive = Path(getattr(settings, "STATIC_ARCHIVE", "") or "/nonexistent")
+        super().__init__(get_response, **options)
+        if not self.autorefresh and self.archive.is_dir():
+            own = dict(self.files)
+            self.add_files(str(self.archive), prefix=self.static_prefix)
+            self.files.update(own)
+
+    def immutable_file_test(self, path: str, url: str) -> bool:
+        """True for the manifest's files, and for every one in the archive."""
+        if Path(path).is_relative_to(self.archive):
+            return bool(_HASHED.search(url))
+        return bool(super().immutable_file_test(path, url))
+
+
+def keep_hashed_files(static_root: Path, archive: Path) -> None:
+    """Copy the hashed files into the archive, or mark as used the ones that are there.
+
+    Whoever prunes the archive goes by the time of modification.
+    """
+    for file in _hashed_files(static_root):
+        kept = archive / file.relative_to(static_root)
+        if kept.exists():
+            kept.touch()
+            continue
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        part = kept.with_name(f"{kept.name}.part")  # never half a file under its name
+        shutil.copyfile(file, part)
+        part.replace(kept)
+
+
+def _hashed_files(root: Path) -> Iterator[Path]:
+    """Those of the manifest storage, with their compressed copies."""
+    for file in root.rglob("*.*"):
+        name = file.name.removesuffix(".gz").removesuffix(".br")
+        if file.is_file() and _HASHED.search(name):
+            yield file

@@ -1,0 +1,21 @@
+"""For gunicorn: `stagetools.wsgi:application`."""
+
+from typing import Any
+
+from aaa_env_setup import SYSTEM
+
+from stagetools.serving import load_urls, refuse_unnamed
+
+__all__ = ["application"]
+
+
+def _application() -> Any:
+    refuse_unnamed(SYSTEM)
+    from django.core.wsgi import get_wsgi_application
+
+    loaded = get_wsgi_application()
+    load_urls()
+    return loaded
+
+
+application = _application()
