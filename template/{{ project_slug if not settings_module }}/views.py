@@ -1,9 +1,9 @@
 """What the core app answers."""
 
-import os
 import platform
 
 import django
+from django.conf import settings
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.db import connection
@@ -18,6 +18,12 @@ from .forms import EntryForm
 from .models import Entry
 
 ENTRIES_PER_PAGE = 10
+PURPOSES = {
+    "production": "the installation that everybody uses.",
+    "qualification": "where a release proves itself before everybody uses it.",
+    "integration": "where the changes of several people meet.",
+    "development": "where changes are made and tried.",
+}
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -31,6 +37,7 @@ def home(request: HttpRequest) -> HttpResponse:
     pages = Paginator(Entry.objects.all(), ENTRIES_PER_PAGE)
     context = {
         "system": SYSTEM,
+        "purpose": PURPOSES[SYSTEM.stage],
         "facts": facts(),
         "form": form,
         "entries": pages.get_page(request.GET.get("page")),
@@ -41,7 +48,7 @@ def home(request: HttpRequest) -> HttpResponse:
 def facts() -> dict[str, str]:
     """What there is to know about the installation that answers."""
     return {
-        "Release": os.environ.get("STAGETOOLS_RELEASE", "working copy"),
+        "Release": settings.RELEASE or "working copy",
         "Database": database(),
         "Django": django.get_version(),
         "Python": platform.python_version(),
