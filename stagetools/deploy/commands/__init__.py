@@ -1,0 +1,1 @@
+"""Pure builders: each function returns a quoted Command, and touches nothing."""

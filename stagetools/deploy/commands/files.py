@@ -1,0 +1,58 @@
+"""Sources and records: what is written below the installation's directories."""
+
+from pathlib import PurePosixPath
+
+from stagetools.deploy.layout import Layout
+from stagetools.deploy.shell import Command, script, sh
+
+__all__ = ["read_text", "receive_tree", "write_text"]
+
+
+def receive_tree(layout: Layout, release: str, *, base: str) -> Command:
+    """Unpack an upload into the release's directory, which appears whole or not at all.
+
+    Standard input: the manifest's length in bytes and the length of the list of removed
+    paths, a line; the manifest; the list, each path ended by a NUL; a gzipped tar.
+    With `base`, the files of that release are the starting point, linked and not copied.
+    """
+    return script(
+        """
+        source=$1 base=$2 manifest=$3 part=$1.part
+        rm -rf "$part"
+        if test -n "$base"; then cp -al "$base" "$part"; else mkdir "$part"; fi
+        IFS=' ' read -r listed removed
+        head -c "$listed" >"$manifest.part"
+        head -c "$removed" >"$part.removed"
+        ( cd "$part" && xargs -0 -r rm -rf -- ) <"$part.removed"
+        rm -f "$part.removed"
+        tar -x -z --no-same-owner --same-permissions --recursive-unlink -C "$part" -f -
+        find "$part" -mindepth 1 -type d -empty -delete
+        mv "$manifest.part" "$manifest"
+        rm -rf "$source"; mv -T "$part" "$source"
+        """,
+        layout.source(release),
+        layout.source(base) if base else "",
+        layout.manifest(release),
+        interpreter="bash",
+    )
+
+
+def write_text(path: PurePosixPath, *, mode: str = "0644") -> Command:
+    """Replace a file by what comes on standard input, whole or not at all."""
+    return script(
+        """
+        umask 077; cat >"$1.new"; chmod "$2" "$1.new"; mv -T "$1.new" "$1"
+        """,
+        path,
+        mode,
+    )
+
+
+def read_text(path: PurePosixPath) -> Command:
+    """Print a file, or nothing where there is none."""
+    return script('test ! -f "$1" || cat "$1"', path)
+
+
+def remove(*paths: PurePosixPath) -> Command:
+    """Remove files and directories; those that are not there are no error."""
+    return sh("rm", "-rf", "--", *paths)

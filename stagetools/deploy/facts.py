@@ -1,0 +1,121 @@
+"""Pure parsers: what the server printed, as frozen values."""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+
+__all__ = ["Container", "Facts", "Record", "parse_facts"]
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """One of the server's web containers, whichever installation's."""
+
+    id: str
+    system: str
+    release: str
+    state: str  # docker's own word: running, restarting, exited
+    status: str  # as a person reads it: Up 3 minutes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What is remembered of a deploy."""
+
+    release: str
+    fingerprint: str  # of all that made it: sources, configuration, environment
+    who: str
+    commit: str
+    at: str  # ISO 8601, UTC
+
+    def to_json(self) -> str:
+        return json.dumps({name: getattr(self, name) for name in self.__slots__})
+
+    @classmethod
+    def parse(cls, text: str) -> "Record | None":
+        """The record, or None for what is none."""
+        try:
+            return cls(**json.loads(text))
+        except (ValueError, TypeError):
+            return None
+
+    def age(self, now: datetime) -> str:
+        """How long ago, in the largest whole unit: `3 h ago`."""
+        seconds = int((now - datetime.fromisoformat(self.at)).total_seconds())
+        for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+            if seconds >= size:
+                return f"{seconds // size} {unit} ago"
+        return f"{seconds} s ago"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """How the server stands; sizes in bytes, versions empty where a program is missing."""
+
+    os: str
+    os_version: str
+    os_codename: str
+    cores: int
+    memory: int
+    disk_free: int
+    disk_size: int
+    systemd: bool
+    uid: str
+    gid: str
+    env: str  # SHA-256 of the environment file
+    domains: tuple[str, ...]
+    release: str  # the one that serves, or empty
+    record: Record | None
+    proxy: str  # SHA-256 of the proxy's files
+    authority: str  # how certificates are made on this server, in Caddy's words
+    docker: str
+    compose: str
+    buildx: bool
+    containers: tuple[Container, ...]
+
+    def serving(self, system: str) -> Container | None:
+        """The running container of the release that serves `system`."""
+        for container in self.containers:
+            mine = (container.system, container.release) == (system, self.release)
+            if mine and container.state == "running":
+                return container
+        return None
+
+
+def parse_facts(text: str) -> Facts:
+    """What `commands.server.look` printed."""
+    values: dict[str, str] = {}
+    containers = []
+    for line in text.splitlines():
+        key, _, value = line.partition("=")
+        if key == "container":
+            containers.append(Container(*_five(value)))
+        else:
+            values[key] = value
+    return Facts(
+        os=values["os"],
+        os_version=values["os_version"],
+        os_codename=values["os_codename"],
+        cores=int(values["cores"]),
+        memory=int(values["memory_kb"]) * 1024,
+        disk_free=int(values["disk_free_kb"]) * 1024,
+        disk_size=int(values["disk_size_kb"]) * 1024,
+        systemd=values["systemd"] == "yes",
+        uid=values["uid"],
+        gid=values["gid"],
+        env=values["env"],
+        domains=tuple(values["domains"].split()),
+        release=values["release"],
+        record=Record.parse(values.get("record", "")),
+        proxy=values["proxy"],
+        authority=values["authority"],
+        docker=values.get("docker", ""),
+        compose=values.get("compose", ""),
+        buildx=values.get("buildx") == "yes",
+        containers=tuple(containers),
+    )
+
+
+def _five(value: str) -> tuple[str, str, str, str, str]:
+    container, system, release, state, status = value.split(" ", 4)
+    return container, system, release, state, status

@@ -1,0 +1,96 @@
+"""Where a deploy keeps what on the server, all of it worked out from the expected System."""
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from stagetools.system import System
+
+__all__ = ["PROXY_DIR", "WEB_DIR", "Layout"]
+
+ROOT = PurePosixPath("/srv/stagetools")
+PROXY_DIR = ROOT / "proxy"
+"""The proxy's compose project, shared by every installation of the server."""
+WEB_DIR = ROOT / "web"
+"""What the proxy sees: `sites/<name>` for each installation, `hosts/<domain>` to find it by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The server's side of one installation. The examples are those of `shop_prod`."""
+
+    system: System
+
+    @property
+    def home(self) -> PurePosixPath:
+        """`/home/shop_prod`"""
+        return PurePosixPath(self.system.base_dir)
+
+    @property
+    def data_dir(self) -> PurePosixPath:
+        """`/home/shop_prod/data`: the database, and nothing else."""
+        return PurePosixPath(self.system.database_sqlite_path).parent
+
+    @property
+    def media_dir(self) -> PurePosixPath:
+        """`/home/shop_prod/media`"""
+        return PurePosixPath(self.system.media_dir)
+
+    @property
+    def backups_dir(self) -> PurePosixPath:
+        """`/home/shop_prod/backups`"""
+        return self.home / "backups"
+
+    @property
+    def assets_dir(self) -> PurePosixPath:
+        """`/home/shop_prod/static-archive`: hashed files of the releases that are kept."""
+        return self.home / "static-archive"
+
+    @property
+    def releases_dir(self) -> PurePosixPath:
+        """`/home/shop_prod/releases`: sources, settings and records, root's own."""
+        return self.home / "releases"
+
+    @property
+    def env_file(self) -> PurePosixPath:
+        """`/home/shop_prod/env`: the secrets, 0600 and root's own."""
+        return self.home / "env"
+
+    @property
+    def site_dir(self) -> PurePosixPath:
+        """`/srv/stagetools/web/sites/shop_prod`"""
+        return WEB_DIR / "sites" / self.system.name
+
+    @property
+    def run_dir(self) -> PurePosixPath:
+        """`…/sites/shop_prod/run`: the releases' sockets; the only part that is not root's."""
+        return self.site_dir / "run"
+
+    def socket(self, release: str) -> PurePosixPath:
+        """`…/run/<release>.sock`: the same path inside the container and out of it."""
+        return self.run_dir / f"{release}.sock"
+
+    @property
+    def current(self) -> PurePosixPath:
+        """`…/sites/shop_prod/current.sock`: a link to the socket of the release that serves."""
+        return self.site_dir / "current.sock"
+
+    @property
+    def lock_file(self) -> PurePosixPath:
+        """`/run/stagetools/shop_prod.lock`; a reboot clears it."""
+        return PurePosixPath("/run/stagetools") / f"{self.system.name}.lock"
+
+    def source(self, release: str) -> PurePosixPath:
+        """`/home/shop_prod/releases/<release>`"""
+        return self.releases_dir / release
+
+    def compose_env(self, release: str) -> PurePosixPath:
+        """What compose.yaml's variables stand for in this release."""
+        return self.releases_dir / f"{release}.env"
+
+    def manifest(self, release: str) -> PurePosixPath:
+        """The hashes of the release's files."""
+        return self.releases_dir / f"{release}.manifest"
+
+    def record(self, release: str) -> PurePosixPath:
+        """Who deployed it, when, from which commit."""
+        return self.releases_dir / f"{release}.json"

@@ -1,0 +1,61 @@
+"""Times and sizes that depend on each other or on a program's own limits."""
+
+from dataclasses import dataclass
+
+__all__ = [
+    "CONNECT",
+    "HEALTH",
+    "LOCK",
+    "SHUTDOWN",
+    "Connect",
+    "Health",
+    "Lock",
+    "Shutdown",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Connect:
+    """How long a server may take to answer, in seconds."""
+
+    tcp: float = 10
+    banner: float = 15  # a small server under load forks sshd slowly
+    keepalive: int = 5  # ssh's own, so that a dead network is noticed
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """The life signs of who holds the lock, in seconds."""
+
+    beat: float = 3
+    silence: int = 12  # then the holder is taken for dead: four beats missed
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How long a new release may take to answer, and what counts as refused."""
+
+    start: float = 90  # seconds; a cold start on a small server, imports and all
+    refusals: int = 3  # answers of 5xx, after which waiting longer is no use
+    status: float = 5  # seconds; how long `inv status` waits
+    certificate: float = 60  # seconds; an ACME authority calls back first
+
+
+@dataclass(frozen=True, slots=True)
+class Shutdown:
+    """How long an old release may take to finish its requests, in seconds.
+
+    drain: until no connection to its socket is left, gunicorn still running
+    graceful: gunicorn's graceful_timeout, 30 unless set. docs.gunicorn.org, "Settings"
+    grace: compose's stop_grace_period, 10 unless set, then SIGKILL. docs.docker.com
+    """
+
+    drain: int = 60
+    graceful: int = 25
+    grace: int = 40  # graceful, and time for gunicorn itself to leave
+
+
+CONNECT = Connect()
+LOCK = Lock()
+HEALTH = Health()
+SHUTDOWN = Shutdown()

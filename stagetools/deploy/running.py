@@ -1,0 +1,103 @@
+"""Looking at, and into, what is deployed."""
+
+import json
+import shlex
+import sys
+from datetime import UTC, datetime
+
+from stagetools.deploy.commands import (
+    compose,
+)
+from stagetools.deploy.commands import (
+    logs as journal,
+)
+from stagetools.deploy.commands import (
+    server as server_commands,
+)
+from stagetools.deploy.facts import Container, Facts
+from stagetools.deploy.limits import HEALTH
+from stagetools.deploy.pipeline import Stage
+from stagetools.deploy.shell import sh
+from stagetools.deploy.steps import server
+from stagetools.deploy.steps.source import size
+from stagetools.errors import CommandFailed, StageError
+
+__all__ = ["logs", "manage", "ssh", "status"]
+
+
+def status(stage: Stage) -> None:
+    """Print the release, its health, its uptime and the server's disk; raise if it is not well."""
+    facts = server.look(stage.host, stage.layout)
+    container = _serving(stage, facts)
+    said = _health(stage, facts, container)
+    for name, value in _rows(stage, facts, container, said).items():
+        stage.terminal.say(f"{name:<8} {value}")
+    if said != "200":
+        raise StageError(
+            f"{stage.layout.system.name} is not healthy: {said}",
+            remedy="Read `inv logs`.",
+        )
+
+
+def _rows(
+    stage: Stage, facts: Facts, container: Container, said: str
+) -> dict[str, str]:
+    record = facts.record
+    by = (
+        f", {record.age(datetime.now(UTC))} by {record.who}, commit {record.commit or 'none'}"
+        if record
+        else ""
+    )
+    used = 100 - 100 * facts.disk_free // facts.disk_size
+    return {
+        "site": ", ".join(stage.config.domains),
+        "release": f"{facts.release}{by}",
+        "health": "healthy" if said == "200" else said,
+        "uptime": f"{container.status}; server {stage.host.run(server_commands.uptime()).strip()}",
+        "disk": f"{used} % used, {size(facts.disk_free)} free of {size(facts.disk_size)}",
+        "docker": facts.docker,
+    }
+
+
+def _health(stage: Stage, facts: Facts, container: Container) -> str:
+    socket = str(stage.layout.socket(facts.release))
+    words = ["python", "-m", "stagetools.probe", socket, "--limit", str(HEALTH.status)]
+    try:
+        return str(
+            json.loads(stage.host.run(compose.run_inside(container.id, words)))["said"]
+        )
+    except CommandFailed as error:
+        return error.output.splitlines()[0] if error.output else "no answer"
+
+
+def _serving(stage: Stage, facts: Facts) -> Container:
+    container = facts.serving(stage.layout.system.name)
+    if container is None:
+        raise StageError(
+            f"{stage.layout.system.name} does not run on {stage.host.address}.",
+            remedy=f"Deploy it: inv deploy --stage {stage.config.stage_name}",
+        )
+    return container
+
+
+def logs(stage: Stage, *, tail: int, follow: bool, since: str, grep: str) -> None:
+    """Print the installation's lines, of all its releases."""
+    command = journal.journal(
+        stage.layout, tail=tail, follow=follow, since=since, grep=grep
+    )
+    stage.host.interact(command, terminal=False)
+
+
+def manage(stage: Stage, command: str) -> int:
+    """Run a management command in the release that serves; its exit status."""
+    terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    container = _serving(stage, server.look(stage.host, stage.layout))
+    words = ["python", "manage.py", *shlex.split(command)]
+    return stage.host.interact(
+        compose.run_inside(container.id, words, tty=terminal), terminal=terminal
+    )
+
+
+def ssh(stage: Stage) -> int:
+    """A login shell on the server."""
+    return stage.host.interact(sh("bash", "--login"), terminal=True)

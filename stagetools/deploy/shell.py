@@ -1,0 +1,51 @@
+"""The one place that quotes: commands are built from words, never from sentences."""
+
+import shlex
+from dataclasses import dataclass
+
+__all__ = ["Command", "Secret", "as_root", "script", "sh"]
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A value that no output shows; `reveal()` gives it to a file or to standard input."""
+
+    _value: str
+
+    def reveal(self) -> str:
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    __str__ = __repr__
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command line for a POSIX shell, every word in it quoted already."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def sh(*words: object) -> Command:
+    """Quote each word; refuse a Secret, for `ps` shows arguments to every user."""
+    if any(isinstance(word, Secret) for word in words):
+        raise TypeError(f"{words[0]}: pass a secret on stdin, not as an argument")
+    return Command(shlex.join(str(word) for word in words))
+
+
+def script(text: str, *values: object, interpreter: str = "sh") -> Command:
+    """A constant script that meets its values as "$1", "$2": no value becomes code.
+
+    It stops at the first command that fails, and at a variable that nobody set.
+    """
+    return sh(interpreter, "-euc", text.strip("\n"), "stagetools", *values)
+
+
+def as_root(command: Command) -> Command:
+    """The same command for an account that may sudo without a password."""
+    return Command(f"sudo -n -- {command.text}")

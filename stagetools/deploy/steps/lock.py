@@ -1,0 +1,63 @@
+"""One task at a time changes a stage."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from stagetools.deploy.commands import server
+from stagetools.deploy.host import Background, Host
+from stagetools.deploy.layout import Layout
+from stagetools.deploy.limits import LOCK
+from stagetools.errors import ConnectionFailed, LockHeld
+
+__all__ = ["Held", "hold"]
+
+
+class Held:
+    """The lock while it is ours."""
+
+    def __init__(self, holder: Background) -> None:
+        self._holder = holder
+        self._over = threading.Event()
+        self._heart = threading.Thread(target=self._beat, daemon=True)
+        self._heart.start()
+
+    def _beat(self) -> None:
+        while not self._over.wait(LOCK.beat):
+            try:
+                self._holder.send("\n")
+            except OSError:
+                return  # the connection is gone, and the lock with it
+
+    def check(self) -> None:
+        """Raise if the server no longer believes that we are alive."""
+        if self._holder.is_over():
+            raise ConnectionFailed(
+                "The lock on the server was lost: it had not heard from here for"
+                f" {LOCK.silence} s.",
+                untouched="What served goes on serving.",
+                remedy="Deploy again.",
+            )
+
+    def release(self) -> None:
+        self._over.set()
+        self._holder.close()
+
+
+@contextmanager
+def hold(host: Host, layout: Layout, who: str) -> Iterator[Held]:
+    """Hold the stage's lock for a block, or raise LockHeld with the one who has it."""
+    holder = host.start(server.hold_lock(layout, who))
+    said = holder.first_line()
+    if said != "held":
+        holder.close()
+        raise LockHeld(
+            f"{layout.system.name} is being changed right now: {said or 'somebody holds its lock'}.",
+            untouched="Nothing was changed.",
+            remedy="Try again when that is over.",
+        )
+    held = Held(holder)
+    try:
+        yield held
+    finally:
+        held.release()

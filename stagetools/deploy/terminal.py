@@ -1,0 +1,171 @@
+"""What a person, or a log file, sees of a task: steps with their times, and errors in words."""
+
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any, NoReturn
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.markup import escape
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from stagetools.deploy.steps import Outcome
+from stagetools.errors import CommandFailed, StageError
+
+__all__ = ["Step", "Terminal", "told"]
+
+_TAIL = 6  # lines of a running command shown below its step
+_TITLE = 10  # columns
+
+
+class Step:
+    """One step while it runs: its lines, its progress, and what came of it."""
+
+    def __init__(self, title: str, terminal: "Terminal") -> None:
+        self.title, self.outcome = title, ""
+        self.started = time.monotonic()
+        self.lines: deque[str] = deque(maxlen=_TAIL)
+        self.done = self.total = 0
+        self._terminal = terminal
+        self._spinner = Spinner("dots", style="cyan")
+
+    @property
+    def elapsed(self) -> str:
+        return f"{time.monotonic() - self.started:.1f} s"
+
+    def end(self, outcome: Outcome) -> None:
+        self.outcome = outcome.text
+
+    def line(self, text: str) -> None:
+        """A line of the command that runs: the last few live, all of them in a log file."""
+        self.lines.append(text)
+        if not self._terminal.live:
+            self._terminal.console.print(Text(f"  | {text}"), soft_wrap=True)
+
+    def progress(self, done: int, total: int) -> None:
+        """So many of so many bytes."""
+        self.done, self.total = done, total
+
+    def __rich__(self) -> RenderableType:
+        row = _row()
+        bar: RenderableType = Text(self.outcome, style="dim")
+        if self.total:
+            bar = ProgressBar(total=self.total, completed=self.done, width=30)
+        row.add_row(self._spinner, self.title, bar, Text(self.elapsed, style="dim"))
+        width = max(self._terminal.console.width - 6, 20)
+        tail = [Text(f"    {text[:width]}", style="dim") for text in self.lines]
+        return Group(row, *tail)
+
+
+def _row() -> Table:
+    table = Table.grid(padding=(0, 1), expand=True)
+    table.add_column(width=2)
+    table.add_column(width=_TITLE)
+    table.add_column(ratio=1, overflow="fold")
+    table.add_column(justify="right", no_wrap=True)
+    return table
+
+
+class Terminal:
+    """Prints the steps: live where a person looks on, plain lines where not."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(highlight=False)
+        self.live = self.console.is_terminal
+        self._shown: Live | None = None
+
+    def head(self, text: str) -> None:
+        self.console.print(Text(text, style="bold"))
+
+    def say(self, text: str, style: str = "") -> None:
+        self.console.print(Text(text, style=style), soft_wrap=True)
+
+    @contextmanager
+    def step(self, title: str) -> Iterator[Step]:
+        """Show the step while it runs, and one line of it when it is over."""
+        step = Step(title, self)
+        try:
+            if self.live:
+                with Live(
+                    step, console=self.console, transient=True, refresh_per_second=12
+                ) as self._shown:
+                    yield step
+            else:
+                yield step
+        except BaseException:
+            self._close(step, "✗", "red", "failed")
+            raise
+        finally:
+            self._shown = None
+        self._close(step, "✓", "green", step.outcome)
+
+    def _close(self, step: Step, mark: str, style: str, text: str) -> None:
+        if not self.live:
+            self.say(f"{mark} {step.title}: {text} ({step.elapsed})")
+            return
+        row = _row()
+        row.add_row(
+            Text(f" {mark}", style=style),
+            step.title,
+            text,
+            Text(step.elapsed, style="dim"),
+        )
+        self.console.print(row)
+
+    @property
+    def can_ask(self) -> bool:
+        """Whether a person is there to answer."""
+        return sys.stdin is not None and sys.stdin.isatty() and self.live
+
+    def ask(self, question: str, default: str = "") -> str | None:
+        """An answer, or None where nobody can give one."""
+        if not self.can_ask:
+            return None
+        if self._shown:
+            self._shown.stop()
+        hint = f" [{default}]" if default else ""
+        answer = self.console.input(f"{escape(question + hint)} ").strip() or default
+        if self._shown:
+            self._shown.start()
+        return answer
+
+    def confirm(self, question: str) -> bool:
+        """Whether a person says yes."""
+        return (self.ask(f"{question} (yes/no)") or "no").lower() in ("y", "yes")
+
+
+def told(task: Callable[..., None]) -> Callable[..., None]:
+    """Let a task end in words and an exit status, never in a traceback."""
+
+    @wraps(task)
+    def wrapper(*args: Any, **options: Any) -> None:
+        try:
+            task(*args, **options)
+        except StageError as error:
+            _tell(error)
+        except KeyboardInterrupt:
+            Console(stderr=True).print(
+                "Interrupted. What serves was left as it was.", style="red"
+            )
+            sys.exit(130)
+
+    return wrapper
+
+
+def _tell(error: StageError) -> NoReturn:
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console.print(Text(error.what, style="bold red"))
+    for part in (error.untouched, error.remedy):
+        if part:
+            console.print(Text(part))
+    cause = error if isinstance(error, CommandFailed) else error.__cause__
+    if isinstance(cause, CommandFailed) and cause.output:
+        console.print(Text(cause.output, style="dim"))
+    sys.exit(error.exit_code)

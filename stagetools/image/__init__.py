@@ -1,0 +1,1 @@
+"""What runs while a project's container image is built."""

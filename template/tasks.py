@@ -1,0 +1,105 @@
+"""Everything that one types from day to day: `inv --list`, and `inv --help TASK` for one."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from aaa_env_setup import SYSTEM
+from invoke import task
+
+from stagetools.deploy import pipeline, running
+from stagetools.deploy.config import load, remember
+from stagetools.deploy.terminal import Terminal, told
+from stagetools.utils import get_expected_system_from_name
+
+ROOT = Path(__file__).parent
+TERMINAL = Terminal()
+STAGE = {"stage": "Which stage of deploy.toml; prod unless given."}
+ACCEPT = {
+    "accept_host_key": "The fingerprint (SHA256:…) that an unknown server must have."
+}
+
+
+def stage_named(name: str) -> dict[str, Any]:
+    """What every task on a server begins with: the stage's system and its settings."""
+    config = load(ROOT / "deploy.toml", name)
+    system = get_expected_system_from_name(
+        f"{SYSTEM.configuration}_{name}",
+        core_repo=SYSTEM.core_repo,
+        core_app=SYSTEM.core_app,
+    )
+    config = remember(ROOT / "deploy.toml", config, ask=TERMINAL.ask)
+    return {"system": system, "config": config, "terminal": TERMINAL}
+
+
+@task(help=STAGE | ACCEPT)
+@told
+def deploy(context, stage="prod", accept_host_key=""):
+    """Put the working tree before the users: upload, build, migrate, switch."""
+    pipeline.deploy(ROOT, **stage_named(stage), accept=accept_host_key)
+
+
+@task(help=STAGE)
+@told
+def status(context, stage="prod"):
+    """Say which release serves, since when, how healthy it is, and how full the disk is."""
+    with pipeline.open_stage(**stage_named(stage)) as opened:
+        running.status(opened)
+
+
+@task(
+    help=STAGE
+    | {
+        "tail": "How many lines; 100 unless given.",
+        "follow": "Go on showing lines as they come, until Ctrl-C.",
+        "since": "From when on: 1h, 30min, '2026-01-31 08:00'.",
+        "grep": "Only lines that hold this word.",
+    }
+)
+@told
+def logs(context, stage="prod", tail=100, follow=False, since="", grep=""):
+    """Show what the site has written: its requests, its warnings, its errors."""
+    with pipeline.open_stage(**stage_named(stage)) as opened:
+        running.logs(opened, tail=tail, follow=follow, since=since, grep=grep)
+
+
+@task(
+    positional=["command"],
+    help=STAGE | {"command": "'createsuperuser --email you@example.com'"},
+)
+@told
+def manage(context, command, stage="prod"):
+    """Run a command of manage.py in the release that serves."""
+    with pipeline.open_stage(**stage_named(stage)) as opened:
+        sys.exit(running.manage(opened, command))
+
+
+@task(help=STAGE)
+@told
+def ssh(context, stage="prod"):
+    """Open a shell on the server."""
+    with pipeline.open_stage(**stage_named(stage)) as opened:
+        sys.exit(running.ssh(opened))
+
+
+@task(help={"port": "Where to serve; 8000 unless given."})
+@told
+def dev(context, port=8000):
+    """Migrate this machine's database and serve the site on localhost."""
+    local("manage.py", "migrate", "--no-input")
+    local("manage.py", "runserver", str(port))
+
+
+@task(help={"only": "Only tests whose name holds this word."})
+@told
+def test(context, only=""):  # noqa: PT028 - a task, not a test
+    """Run the project's tests."""
+    local("-m", "pytest", *(["-k", only] if only else []))
+
+
+def local(*words: str) -> None:
+    """Run this environment's Python in the project's folder; its exit status is ours."""
+    status = subprocess.run([sys.executable, *words], cwd=ROOT, check=False).returncode
+    if status:
+        sys.exit(status)
