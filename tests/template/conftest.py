@@ -1,0 +1,109 @@
+"""The template, rendered once for each set of answers that a test asks for."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import copier
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+LEFT_BEHIND = ("__pycache__", "*.py[co]", ".*_cache")
+IDENTITY = ["-c", "user.name=Test", "-c", "user.email=test@example.com"]
+# what would let the surroundings of the tests into a rendered project
+SURROUNDINGS = ("PYTHON", "PYTEST", "DJANGO", "STAGETOOLS", "VIRTUAL_ENV", "GIT_")
+
+
+def git(folder: Path, *words: str) -> str:
+    command = ["git", *IDENTITY, *words]
+    return subprocess.run(
+        command, cwd=folder, check=True, capture_output=True, text=True
+    ).stdout
+
+
+@dataclass(frozen=True)
+class Project:
+    """A rendered project, and a way to run programs in it."""
+
+    path: Path
+
+    def run(
+        self, *words: str, cwd: Path | None = None, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program of this Python's; its output is in the failure of one that fails."""
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(SURROUNDINGS)}
+        programs = Path(sys.executable).parent
+        kept["PATH"] = f"{programs}{os.pathsep}{kept.get('PATH', '')}"
+        done = subprocess.run(
+            words,
+            cwd=cwd or self.path,
+            env=kept | variables,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def read(self, name: str) -> str:
+        return (self.path / name).read_text()
+
+    @property
+    def files(self) -> list[Path]:
+        """Every rendered file, relative to the project; nothing that ran has added one."""
+        if (self.path / ".git").exists():
+            listed = git(self.path, "ls-files", "-z").split("\0")
+            return [Path(name) for name in listed if name]
+        return [p.relative_to(self.path) for p in self.path.rglob("*") if p.is_file()]
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The template as it stands in the working tree, committed in a repository of its own.
+
+    Copier warns of an uncommitted tree, and would render the last tag of this one.
+    """
+    folder = tmp_path_factory.mktemp("template")
+    shutil.copy(ROOT / "copier.yml", folder)
+    for part in ("template", "stagetools"):
+        leave = shutil.ignore_patterns(*LEFT_BEHIND)
+        shutil.copytree(ROOT / part, folder / part, symlinks=True, ignore=leave)
+    git(folder, "init", "--quiet", "--initial-branch=main")
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message=The template")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def render(
+    template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Project]:
+    """Render with these answers and else the defaults; the same answers, the same project."""
+    made: dict[frozenset[tuple[str, str]], Project] = {}
+
+    def render(**answers: str) -> Project:
+        key = frozenset(answers.items())
+        if key not in made:
+            path = tmp_path_factory.mktemp("rendered") / "project"
+            copier.run_copy(
+                str(template),
+                path,
+                data=answers,
+                defaults=True,
+                quiet=True,
+                vcs_ref="HEAD",
+            )
+            git(path, "init", "--quiet", "--initial-branch=main")
+            git(path, "add", "--all")
+            made[key] = Project(path)
+        return made[key]
+
+    return render
+
+
+@pytest.fixture(name="git", scope="session")
+def git_fixture() -> Callable[..., str]:
+    return git

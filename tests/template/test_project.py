@@ -1,0 +1,107 @@
+"""A rendered project, lived in: its checks, its tests, its settings, its wheel."""
+
+import re
+import zipfile
+
+import pytest
+import yaml
+
+PRODUCTION = {
+    "STAGETOOLS_SYSTEM": "mysite_prod",
+    "SECRET_KEY": "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ",
+    "ALLOWED_HOSTS": "mysite.example.com",
+}
+VISIT = """
+import aaa_script_setup
+from django.core.management import call_command
+from django.test import Client
+call_command("collectstatic", "--no-input", verbosity=0)
+call_command("migrate", "--no-input", verbosity=0)
+answer = Client(HTTP_HOST="mysite.example.com").get("/", secure=True)
+assert answer.status_code == 200, answer
+print(*(f"{name}: {value}" for name, value in answer.headers.items()), sep="\\n")
+print(answer.content.decode())
+"""
+
+
+def test_django_finds_no_fault_and_no_missing_migration(render):
+    project = render()
+    project.run("python", "manage.py", "check", "--fail-level=WARNING")
+    project.run("python", "manage.py", "makemigrations", "--check", "--dry-run")
+
+
+@pytest.mark.parametrize("slug", ["mysite", "blue_heron"])
+def test_the_projects_own_tests_pass(render, slug):
+    project = render(project_slug=slug)
+    project.run("python", "-m", "pytest", "-q", "-p", "no:randomly", "-p", "no:xdist")
+
+
+def test_management_commands_work_from_any_folder(render, tmp_path):
+    project = render()
+    manage = str(project.path / "manage.py")
+    done = project.run("python", manage, "showmigrations", "mysite", cwd=tmp_path)
+    assert "0001_initial" in done.stdout
+    assert (project.path / "data" / "mysite.sqlite3").exists()
+
+
+def test_a_script_reaches_the_models_after_one_import(render):
+    code = "import aaa_script_setup; from mysite.models import User; print(User._meta)"
+    assert "mysite.user" in render().run("python", "-c", code).stdout
+
+
+def test_djangos_deploy_check_has_nothing_to_say_in_production(render):
+    deploy = ["check", "--deploy", "--fail-level=WARNING"]
+    render().run("python", "manage.py", *deploy, **PRODUCTION)
+
+
+def test_production_serves_hashed_files_under_a_strict_policy(render, tmp_path):
+    folders = {
+        "DATABASE_PATH": str(tmp_path / "mysite.sqlite3"),
+        "STATIC_ROOT": str(tmp_path / "static"),
+        "STAGETOOLS_STATIC_ARCHIVE": str(tmp_path / "archive"),
+        "STAGETOOLS_RELEASE": "20261121-1",
+    }
+    page = render().run("python", "-c", VISIT, **PRODUCTION, **folders).stdout
+    assert re.search(r'href="/static/site/style\.[0-9a-f]{12}\.css"', page)
+    assert re.search(r'src="/static/site/postmark\.[0-9a-f]{12}\.svg"', page)
+    policy = re.search(r"^Content-Security-Policy: (.*)$", page, re.MULTILINE)
+    assert "default-src 'self'" in policy[1]
+    assert "unsafe" not in policy[1]
+    assert "mysite_prod" in page
+    assert 'class="production"' in page
+    assert "20261121-1" in page
+    assert "WAL" in page
+
+
+def test_tasks_that_the_texts_name_exist(render):
+    project = render()
+    listed = project.run("inv", "--list").stdout
+    tasks = set(re.findall(r"^  ([\w.]+)", listed, re.MULTILINE))
+    for name in ("README.md", ".github/workflows/ci.yml"):
+        named = set(re.findall(r"\binv ([a-z][\w.]*)", project.read(name)))
+        assert named, name
+        assert named <= tasks, name
+
+
+def test_the_workflow_tests_each_push_and_deploys_tags(render):
+    text = render().read(".github/workflows/ci.yml")
+    workflow = yaml.safe_load(text)
+    assert workflow["jobs"]["deploy"]["needs"] == "test"
+    assert "refs/tags/v" in workflow["jobs"]["deploy"]["if"]
+    used = set(re.findall(r"secrets\.(\w+)", text))
+    explained = set(re.findall(r"^#   (\w+)  ", text, re.MULTILINE))
+    assert used == explained
+
+
+@pytest.mark.slow
+def test_one_wheel_holds_the_whole_site(render, tmp_path):
+    project = render()
+    out = str(tmp_path)
+    project.run("uv", "build", "--wheel", "--out-dir", out, str(project.path))
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as file:
+        packed = set(file.namelist())
+    for name in project.files:
+        is_code = name.parts[0] in ("mysite", "stagetools", "stagetools_project")
+        if is_code or str(name) in ("aaa_env_setup.py", "aaa_script_setup.py"):
+            assert str(name) in packed

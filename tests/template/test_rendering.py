@@ -1,0 +1,242 @@
+"""What the template renders: which files, how fast, and the same each time."""
+
+import configparser
+import re
+import shutil
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import copier
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+ANSWERS = [{}, {"django": "6.1"}, {"project_slug": "blue_heron"}]
+HOSTILE_NAME = """O'Neill & "Söhne" \\ <b>日本</b> 👩‍🚀 # *_`~|"""
+LARGEST = {"files": 60, "lines": 2000}  # DESIGN of the project, besides stagetools/
+SECONDS = 3  # within which a project is rendered
+
+PROMISED = [
+    "pyproject.toml",
+    "README.md",
+    "tasks.py",
+    "deploy.toml",
+    "manage.py",
+    "aaa_env_setup.py",
+    "aaa_script_setup.py",
+    "stagetools_project/settings.py",
+    "stagetools_project/urls.py",
+    "mysite/models.py",
+    "mysite/views.py",
+    "mysite/tests.py",
+    "mysite/templates/home.html",
+    "mysite/static/site/style.css",
+    "mysite/migrations/0001_initial.py",
+    "Dockerfile",
+    "compose.yaml",
+    ".dockerignore",
+    ".gitignore",
+    ".github/workflows/ci.yml",
+    ".pre-commit-config.yaml",
+    ".copier-answers.yml",
+]
+
+
+def ours(project):
+    return [name for name in project.files if name.parts[0] != "stagetools"]
+
+
+def test_a_project_is_rendered_quickly_without_trust_or_network(template, tmp_path):
+    started = time.perf_counter()
+    words = ["unshare", "--map-root-user", "--net"] if _can_unshare() else []
+    copier_ = [sys.executable, "-m", "copier", "copy", "--defaults", "--vcs-ref=HEAD"]
+    copy = [*words, *copier_, template, tmp_path / "project"]
+    done = subprocess.run(copy, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert time.perf_counter() - started < SECONDS
+
+
+def _can_unshare() -> bool:
+    if not shutil.which("unshare"):
+        return False
+    words = ["unshare", "--map-root-user", "--net", "true"]
+    return subprocess.run(words, capture_output=True).returncode == 0
+
+
+def test_the_same_answers_give_the_same_bytes(template, render, tmp_path):
+    first = render()
+    copier.run_copy(str(template), tmp_path, defaults=True, quiet=True, vcs_ref="HEAD")
+    second = [p.relative_to(tmp_path) for p in tmp_path.rglob("*") if p.is_file()]
+    assert sorted(second) == sorted(first.files)
+    for name in second:
+        assert (tmp_path / name).read_bytes() == (first.path / name).read_bytes(), name
+        modes = [(folder / name).stat().st_mode for folder in (tmp_path, first.path)]
+        assert modes[0] == modes[1], name
+
+
+def test_a_project_is_small_enough_to_be_read(render):
+    project = render()
+    files = ours(project)
+    lines = sum((project.path / name).read_bytes().count(b"\n") for name in files)
+    print(f"{len(files)} files, {lines} lines besides stagetools/")  # noqa: T201
+    assert len(files) < LARGEST["files"]
+    assert lines < LARGEST["lines"]
+
+
+def test_the_promised_files_are_there(render):
+    assert {Path(name) for name in PROMISED} <= set(render().files)
+
+
+def test_the_library_is_rendered_as_real_files_and_verbatim(render):
+    project = render()
+    for name in project.files:
+        if name.parts[0] == "stagetools":
+            assert not (project.path / name).is_symlink()
+            assert (project.path / name).read_bytes() == (ROOT / name).read_bytes()
+    assert not (project.path / "stagetools").is_symlink()
+
+
+@pytest.mark.parametrize("answers", ANSWERS, ids=str)
+def test_nothing_is_left_of_the_templates_own_language(render, answers):
+    project = render(**answers)
+    for name in ours(project):  # the library is verbatim
+        text = project.read(name)
+        assert not re.search(r"[{}]|\.jinja$", str(name)), name
+        assert "project_slug" not in text or name.suffix == ".yml", name
+        if "templates" not in name.parts:  # Django's language looks the same
+            assert not re.search(r"(?<!\$)\{\{|\{%|%\}", text), name
+
+
+@pytest.mark.parametrize("answers", ANSWERS, ids=str)
+def test_files_end_with_one_newline_and_lines_without_blanks(render, answers):
+    project = render(**answers)
+    for name in project.files:
+        text = (project.path / name).read_bytes().decode()
+        assert "\r" not in text, name
+        assert not re.search(r"[ \t]+$", text, re.MULTILINE), name
+        assert not text or re.search(r"\S\n\Z", text), name
+        assert "\n\n\n\n" not in text, name
+
+
+@pytest.mark.parametrize("answers", ANSWERS, ids=str)
+def test_a_linter_and_a_formatter_have_nothing_to_say(render, answers):
+    project = render(**answers)
+    project.run("ruff", "check", ".")
+    project.run("ruff", "format", "--check", ".")
+
+
+def test_files_that_a_program_reads_are_well_formed(render):
+    project = render(project_name=HOSTILE_NAME)
+    for name in project.files:
+        match name.suffix:
+            case ".toml":
+                tomllib.loads(project.read(name))
+            case ".yml" | ".yaml":
+                yaml.safe_load(project.read(name))
+    editor = configparser.ConfigParser()
+    editor.read_string("[top]\n" + project.read(".editorconfig"))
+
+
+def test_an_awkward_name_survives_in_every_language(render):
+    project = render(project_name=HOSTILE_NAME)
+    described = tomllib.loads(project.read("pyproject.toml"))["project"]["description"]
+    assert described == HOSTILE_NAME
+    assert yaml.safe_load(project.read(".copier-answers.yml"))["project_name"] == (
+        HOSTILE_NAME
+    )
+    heading = project.read("README.md").splitlines()[0].removeprefix("# ")
+    assert re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", heading) == HOSTILE_NAME
+    assert not re.search(r"(?<!\\)[<>*_`&~|]", heading)
+    shown = project.run(
+        "python",
+        "-c",
+        "import aaa_script_setup, html, sys\n"
+        "from django.template.loader import render_to_string\n"
+        "page = render_to_string('404.html')\n"
+        "title = page.partition('<title>')[2].partition('</title>')[0]\n"
+        "sys.stdout.reconfigure(encoding='utf-8')\n"
+        "print(html.unescape(title), end='')",
+    ).stdout
+    assert shown.strip() == "Nothing here · " + HOSTILE_NAME
+
+
+@pytest.mark.parametrize(
+    ("django", "python", "policy"), [("5.2", "3.11", True), ("6.1", "3.12", False)]
+)
+def test_the_chosen_django_decides_on_python_and_packages(
+    render, django, python, policy
+):
+    project = tomllib.loads(render(django=django).read("pyproject.toml"))["project"]
+    assert f"django~={django}.0" in project["dependencies"]
+    assert project["requires-python"] == f">={python}"
+    assert any("django-csp" in name for name in project["dependencies"]) == policy
+
+
+SECRETS = [".env", ".env.prod", "server.pem", "tls/site.key", "id_ed25519"]
+DATA = ["data/mysite.sqlite3", "copy.sqlite3", "copy.sqlite3-wal", "media/a.jpg"]
+
+
+@pytest.mark.parametrize("name", [*SECRETS, *DATA, "static/site/a.css", ".venv/a"])
+def test_git_does_not_see_secrets_and_data(render, name):
+    render().run("git", "check-ignore", name)
+
+
+@pytest.mark.parametrize("name", [".env.example", "mysite/static/a.css", "uv.lock"])
+def test_git_sees_what_is_written_by_hand(render, name):
+    project = render()
+    assert not project.run("git", "ls-files", "-ciz", "--exclude-standard").stdout
+    unseen = subprocess.run(["git", "check-ignore", name], cwd=project.path)
+    assert unseen.returncode == 1
+
+
+def test_the_hooks_refuse_secrets_and_databases_alone(render):
+    hooks = yaml.safe_load(render().read(".pre-commit-config.yaml"))["repos"][0][
+        "hooks"
+    ]
+    refused = next(re.compile(h["files"]) for h in hooks if h["id"] == "secrets")
+    for name in [*SECRETS, "data/mysite.sqlite3", "copy.sqlite3-wal"]:
+        assert refused.search(name), name
+    for name in [
+        ".env.example",
+        "mysite/views.py",
+        "docs/environment.md",
+        "id_rsa.pub",
+    ]:
+        assert not refused.search(name), name
+
+
+def test_what_the_end_of_a_copy_tells_to_type_is_what_there_is(
+    template, tmp_path, monkeypatch, capfd
+):
+    monkeypatch.chdir(tmp_path)
+    copier.run_copy(str(template), "my site", defaults=True, vcs_ref="HEAD")
+    told = capfd.readouterr().err.partition("is ready.")[2]
+    commands = re.findall(r"^  (\S.*)$", told, re.MULTILINE)
+    assert commands[:2] == ["cd 'my site'", "uv run inv dev"]
+    assert commands[2].startswith("git init")
+    assert commands[3] == "uv run inv deploy"
+    assert len(commands) == 4
+
+
+def test_an_update_brings_the_templates_change_and_keeps_an_edit(
+    template, git, tmp_path
+):
+    source, project = tmp_path / "template", tmp_path / "project"
+    git(tmp_path, "clone", "--quiet", str(template), "template")
+    git(source, "tag", "v0.1.0")
+    copier.run_copy(str(source), project, defaults=True, quiet=True)
+    views = project / "mysite/views.py"
+    views.write_text(views.read_text() + "\n# mine\n")
+    git(project, "init", "--quiet")
+    git(project, "add", "--all")
+    git(project, "commit", "--quiet", "--message=Mine")
+    (source / "template/manage.py").write_text("# theirs\n")
+    git(source, "commit", "--quiet", "--all", "--message=Theirs")
+    git(source, "tag", "v0.2.0")
+    copier.run_update(project, defaults=True, quiet=True, overwrite=True)
+    assert views.read_text().endswith("\n# mine\n")
+    assert (project / "manage.py").read_text() == "# theirs\n"
+    assert not git(project, "ls-files", "--unmerged")
