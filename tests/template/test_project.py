@@ -2,10 +2,12 @@
 
 import re
 import zipfile
+from pathlib import Path
 
 import pytest
 import yaml
 
+ROOT = Path(__file__).resolve().parents[2]
 PRODUCTION = {
     "STAGETOOLS_SYSTEM": "mysite_prod",
     "SECRET_KEY": "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ",
@@ -15,7 +17,7 @@ VISIT = """
 import aaa_script_setup
 from django.core.management import call_command
 from django.test import Client
-call_command("collectstatic", "--no-input", verbosity=0)
+call_command("collectstatic", "--no-input", "--ignore=admin", verbosity=0)
 call_command("migrate", "--no-input", verbosity=0)
 answer = Client(HTTP_HOST="mysite.example.com").get("/", secure=True)
 assert answer.status_code == 200, answer
@@ -73,14 +75,17 @@ def test_production_serves_hashed_files_under_a_strict_policy(render, tmp_path):
     assert "WAL" in page
 
 
-def test_tasks_that_the_texts_name_exist(render):
+def test_tasks_and_options_that_the_texts_name_exist(render):
     project = render()
-    listed = project.run("inv", "--list").stdout
-    tasks = set(re.findall(r"^  ([\w.]+)", listed, re.MULTILINE))
-    for name in ("README.md", ".github/workflows/ci.yml"):
-        named = set(re.findall(r"\binv ([a-z][\w.]*)", project.read(name)))
-        assert named, name
-        assert named <= tasks, name
+    texts = [project.read("README.md"), project.read(".github/workflows/ci.yml")]
+    texts.append((ROOT / "copier.yml").read_text())
+    named = re.findall(r"\binv ([a-z][\w.]*)([^`\n]*)", "\n".join(texts))
+    assert named
+    for task in {task for task, _ in named}:
+        explained = project.run("inv", "--help", task).stdout
+        options = [words for name, words in named if name == task]
+        for option in re.findall(r"--[a-z-]+", " ".join(options)):
+            assert re.search(rf"{option}\b", explained), (task, option)
 
 
 def test_the_workflow_tests_each_push_and_deploys_tags(render):
