@@ -13,7 +13,6 @@ import copier
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
 ANSWERS = [{}, {"django": "6.1"}, {"project_slug": "blue_heron"}]
 HOSTILE_NAME = """O'Neill & "Söhne" \\ <b>日本</b> 👩‍🚀 # *_`~|"""
 LARGEST = {"files": 60, "lines": 2000}  # DESIGN of the project, besides stagetools/
@@ -90,12 +89,12 @@ def test_the_promised_files_are_there(render):
     assert {Path(name) for name in PROMISED} <= set(render().files)
 
 
-def test_the_library_is_rendered_as_real_files_and_verbatim(render):
+def test_the_library_is_rendered_as_real_files_and_verbatim(template, render):
     project = render()
     for name in project.files:
         if name.parts[0] == "stagetools":
             assert not (project.path / name).is_symlink()
-            assert (project.path / name).read_bytes() == (ROOT / name).read_bytes()
+            assert (project.path / name).read_bytes() == (template / name).read_bytes()
     assert not (project.path / "stagetools").is_symlink()
 
 
