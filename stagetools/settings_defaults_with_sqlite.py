@@ -11,9 +11,9 @@ from contextlib import suppress
 from stagetools.settings_defaults import *
 
 DATABASE_PATH = CONFIG.directory("DATABASE_PATH", SYSTEM.database_sqlite_path)
-if DEBUG:  # elsewhere whoever installs it decides on owner and mode
+if DEBUG:  # elsewhere `migrate` makes it, or whoever installs
     with suppress(OSError):
-        DATABASE_PATH.parent.mkdir(parents=True, exist_ok=True)
+        DATABASE_PATH.parent.mkdir()
 
 _SYNCHRONOUS = CONFIG.choice("SQLITE_SYNCHRONOUS", ("NORMAL", "FULL"), "NORMAL")
 _PRAGMAS = (

@@ -46,7 +46,7 @@ class Source(StrEnum):
     VENV = "the virtual environment's directory"
     CHECKOUT = "the checkout's directory"
     FILE = "STAGETOOLS_SYSTEM in the settings file"
-    FALLBACK = "nowhere, so that it is a developer's machine"
+    FALLBACK = "nobody, as on a developer's machine"
 
     @property
     def is_explicit(self) -> bool:
@@ -90,6 +90,9 @@ class System:
     """A virtual environment that is not `base_dir`, as in a checkout: `None`."""
     own_repo_dir: Path | None = field(default=None, compare=False, repr=False)
     """A checkout that is not in `src_dir`, as on a developer's machine: `None`."""
+
+    def __post_init__(self) -> None:
+        split_name(self.name)  # no System bears a name that breaks the convention
 
     @property
     def configuration(self) -> str:
