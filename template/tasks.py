@@ -40,11 +40,11 @@ def deploy(context, stage="prod", accept_host_key=""):
     pipeline.deploy(ROOT, **stage_named(stage), accept=accept_host_key)
 
 
-@task(help=STAGE)
+@task(help=STAGE | ACCEPT)
 @told
-def status(context, stage="prod"):
+def status(context, stage="prod", accept_host_key=""):
     """Say which release serves, since when, how healthy it is, and how full the disk is."""
-    with pipeline.open_stage(**stage_named(stage)) as opened:
+    with pipeline.open_stage(**stage_named(stage), accept=accept_host_key) as opened:
         running.status(opened)
 
 

@@ -1,12 +1,12 @@
-"""`inv deploy`, as prose."""
+"""`inv deploy`, as prose: each step looks first, and changes only what differs."""
 
 import getpass
 import hashlib
 import platform
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,13 +15,13 @@ from stagetools.deploy.config import StageConfig
 from stagetools.deploy.facts import Facts, Record
 from stagetools.deploy.host import FabricHost, connect
 from stagetools.deploy.layout import Layout
-from stagetools.deploy.steps import lock, release, server, source
-from stagetools.deploy.terminal import Terminal
+from stagetools.deploy.steps import Outcome, lock, release, server, source
+from stagetools.deploy.terminal import Step, Terminal
 from stagetools.deploy.tree import Manifest, read_tree
 from stagetools.errors import UsageError
 from stagetools.system import System
 
-__all__ = ["Stage", "deploy", "open_stage"]
+__all__ = ["Deploy", "Stage", "deploy", "locked", "open_stage"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +36,31 @@ class Stage:
 
 @contextmanager
 def open_stage(
-    system: System, config: StageConfig, terminal: Terminal, *, accept: str = ""
+    system: System,
+    config: StageConfig,
+    terminal: Terminal,
+    *,
+    accept: str = "",
+    shown: bool = False,
 ) -> Iterator[Stage]:
     """Connect to the stage's server, having verified its key."""
     confirm = terminal.confirm if terminal.can_ask else None
-    with terminal.step("Connect") as step:
+    with terminal.step("Connect") if shown else nullcontext() as step:
         host = connect(config, accept=accept, confirm=confirm)
-        step.outcome = host.address
+        if step:
+            step.outcome = host.address
     try:
         yield Stage(host, Layout(system), config, terminal)
     finally:
         host.close()
+
+
+@contextmanager
+def locked(stage: Stage, does: str) -> Iterator[lock.Held]:
+    """Let nobody else change the stage meanwhile."""
+    who = f"{_person()} {does}, since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    with lock.hold(stage.host, stage.layout, who) as held:
+        yield held
 
 
 def deploy(
@@ -63,117 +77,134 @@ def deploy(
     refuse_placeholders(config)
     tree = read_tree(root)
     with (
-        open_stage(system, config, terminal, accept=accept) as stage,
-        lock.hold(stage.host, stage.layout, _who("deploys")) as held,
+        open_stage(system, config, terminal, accept=accept, shown=True) as stage,
+        locked(stage, "deploys") as held,
     ):
-        _deploy(stage, root, tree, held)
-    terminal.say(
-        f"{config.url} is live, after {time.monotonic() - started:.1f} s.", "bold green"
-    )
-
-
-def _deploy(stage: Stage, root: Path, tree: Manifest, held: lock.Held) -> None:
-    host, layout, config, terminal = (
-        stage.host,
-        stage.layout,
-        stage.config,
-        stage.terminal,
-    )
-    facts = server.look(host, layout)
-    if _unchanged(facts, layout, config, tree):
-        terminal.say(f"Nothing has changed since {facts.release}, which serves.")
-        return
-    with terminal.step("Docker") as step:
-        step.end(server.bootstrap(host, facts, step.line))
-    with terminal.step("Account") as step:
-        step.end(server.ensure_account(host, layout))
-    facts = server.look(host, layout)
-    with terminal.step("Proxy") as step:
-        step.end(server.ensure_proxy(host, facts, config, step.line))
-
-    name = _release_name(_fingerprint(facts, config, tree))
-    with terminal.step("Upload") as step:
-        base = facts.release
-        step.end(
-            source.upload(
-                host, layout, root, tree, release=name, base=base, on_sent=step.progress
-            )
-        )
-        release.configure(host, layout, facts, config, name)
-    with terminal.step("Build") as step:
-        step.end(release.build(host, layout, name, step.line))
-    with terminal.step("Migrate") as step:
-        held.check()
-        step.end(release.migrate(host, layout, name, step.line))
-    with terminal.step("Start") as step:
-        release.sweep(host, layout, facts.release)
-        container = release.start_beside(host, layout, name)
-        step.end(release.wait_until_healthy(host, layout, name, container))
-    with terminal.step("Switch") as step:
-        held.check()
-        release.claim_domains(host, layout, config)
-        release.record(host, layout, _record(facts, config, tree, name, root))
-        step.end(release.switch(host, layout, name))
-    with terminal.step("Old one") as step:
-        step.end(release.drain_and_stop(host, layout, facts))
-    if set(config.domains) - set(facts.domains):
-        with terminal.step("Visit") as step:
-            step.end(release.visit(host, layout, config, name))
+        facts = server.look(stage.host, stage.layout)
+        words = Deploy(stage, held, root, tree, facts).run()
+    terminal.say(f"{words} {time.monotonic() - started:.1f} s.", "bold green")
 
 
 def refuse_placeholders(config: StageConfig) -> None:
     """No authority certifies example.com: say so before anything is done."""
     if config.tls == "acme" and config.placeholder_domains:
         raise UsageError(
-            f"{', '.join(config.placeholder_domains)} is a placeholder, which no authority certifies.",
-            remedy="Set domains in deploy.toml to your own, with DNS that points to the server."
-            ' To try without one: tls = "internal".',
+            f"{', '.join(config.placeholder_domains)} is a placeholder,"
+            " which no authority certifies.",
+            remedy="Set domains in deploy.toml to your own, with DNS that points to the"
+            ' server. To try without one: tls = "internal".',
         )
 
 
-def _unchanged(
-    facts: Facts, layout: Layout, config: StageConfig, tree: Manifest
-) -> bool:
-    return (
-        facts.record is not None
-        and facts.record.fingerprint == _fingerprint(facts, config, tree)
-        and facts.serving(layout.system.name) is not None
-        and server.proxy_is_current(facts)
-    )
+class Deploy:
+    """One deploy, from what was seen on the server to what serves there."""
 
+    def __init__(
+        self, stage: Stage, held: lock.Held, root: Path, tree: Manifest, facts: Facts
+    ) -> None:
+        self.stage, self.held = stage, held
+        self.root, self.tree, self.facts = root, tree, facts
+        self.host, self.layout, self.config = stage.host, stage.layout, stage.config
+        self.name = self.container = ""
 
-def _fingerprint(facts: Facts, config: StageConfig, tree: Manifest) -> str:
-    """Equal for equal sources, configuration and environment: then there is nothing to do."""
-    reached = replace(
-        config, host="", user="", port=0, identity_file=""
-    )  # how, not what
-    made_of = f"{tree.digest} {reached} {facts.env}"
-    return hashlib.sha256(made_of.encode()).hexdigest()
+    def run(self) -> str:
+        """Every step in its order; the words with which it ends."""
+        if self.nothing_changed():
+            serving = f"{self.facts.release} serves {self.config.url}"
+            return f"Nothing has changed: {serving}. Seen in"
+        self.step("Docker", self.bootstrap)
+        self.step("Account", self.account)
+        self.step("Proxy", self.proxy)
+        self.step("Upload", self.upload)
+        self.step("Build", self.build)
+        self.step("Migrate", self.migrate)
+        self.step("Start", self.start)
+        self.step("Switch", self.switch)
+        self.step("Drain", self.drain)
+        if set(self.config.domains) - set(self.facts.domains):
+            self.step("Visit", self.visit)
+        return f"{self.config.url} is live, with {self.name}, after"
 
+    def step(self, title: str, action: Callable[[Step], Outcome]) -> None:
+        """Run one step, unless the server has given up on us."""
+        self.held.check()
+        with self.stage.terminal.step(title) as step:
+            step.end(action(step))
 
-def _release_name(fingerprint: str) -> str:
-    """Unique for each deploy, not for each commit: an environment may change alone."""
-    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{fingerprint[:7]}"
+    def nothing_changed(self) -> bool:
+        """Whether the release that serves was made of just this, and is well."""
+        return (
+            self.facts.record is not None
+            and self.facts.record.fingerprint == self.fingerprint()
+            and self.facts.serving(self.layout.system.name) is not None
+            and server.proxy_is_current(self.facts)
+        )
 
+    def fingerprint(self) -> str:
+        """Of sources, configuration and environment: all that a release is made of."""
+        # how the server is reached makes no difference to what it serves
+        what = replace(self.config, host="", user="", port=0, identity_file="")
+        made_of = f"{self.tree.digest} {what} {self.facts.env}"
+        return hashlib.sha256(made_of.encode()).hexdigest()
 
-def _record(
-    facts: Facts, config: StageConfig, tree: Manifest, name: str, root: Path
-) -> Record:
-    return Record(
-        release=name,
-        fingerprint=_fingerprint(facts, config, tree),
-        who=_person(),
-        commit=_commit(root),
-        at=datetime.now(UTC).replace(microsecond=0).isoformat(),
-    )
+    # --- the steps --------------------------------------------------------------------
+
+    def bootstrap(self, step: Step) -> Outcome:
+        return server.bootstrap(self.host, self.facts, step.line)
+
+    def account(self, step: Step) -> Outcome:
+        outcome = server.ensure_account(self.host, self.layout)
+        if outcome.changed or not self.facts.docker:
+            self.facts = server.look(self.host, self.layout)
+        return outcome
+
+    def proxy(self, step: Step) -> Outcome:
+        return server.ensure_proxy(self.host, self.facts, self.config, step.line)
+
+    def upload(self, step: Step) -> Outcome:
+        # unique for each deploy, not for each commit: an environment may change alone
+        self.name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{self.fingerprint()[:7]}"
+        to = source.Target(self.layout, self.name, base=self.facts.release)
+        outcome = source.upload(self.host, to, self.root, self.tree, step.progress)
+        release.configure(self.host, self.layout, self.facts, self.config, self.name)
+        return outcome
+
+    def build(self, step: Step) -> Outcome:
+        return release.build(self.host, self.layout, self.name, step.line)
+
+    def migrate(self, step: Step) -> Outcome:
+        return release.migrate(self.host, self.layout, self.name, step.line)
+
+    def start(self, step: Step) -> Outcome:
+        release.sweep(self.host, self.layout, self.facts.release)
+        self.container = release.start_beside(self.host, self.layout, self.name)
+        return release.wait_until_healthy(
+            self.host, self.layout, self.name, self.container
+        )
+
+    def switch(self, step: Step) -> Outcome:
+        release.claim_domains(self.host, self.layout, self.config)
+        release.record(self.host, self.layout, self.new_record())
+        return release.switch(self.host, self.layout, self.name)
+
+    def drain(self, step: Step) -> Outcome:
+        return release.drain_and_stop(self.host, self.layout, self.facts)
+
+    def visit(self, step: Step) -> Outcome:
+        return release.visit(self.host, self.layout, self.config, self.name)
+
+    def new_record(self) -> Record:
+        return Record(
+            release=self.name,
+            fingerprint=self.fingerprint(),
+            who=_person(),
+            commit=_commit(self.root),
+            at=datetime.now(UTC).replace(microsecond=0).isoformat(),
+        )
 
 
 def _person() -> str:
     return f"{getpass.getuser()}@{platform.node()}"
-
-
-def _who(does: str) -> str:
-    return f"{_person()} {does}, since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _commit(root: Path) -> str:

@@ -1,45 +1,49 @@
 """The release's files on the server."""
 
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from stagetools.deploy.commands import files
 from stagetools.deploy.host import Host, OnSent
 from stagetools.deploy.layout import Layout
 from stagetools.deploy.steps import Outcome, changed
-from stagetools.deploy.tree import Manifest, archive
+from stagetools.deploy.tree import Entry, Manifest, archive
 
-__all__ = ["upload"]
+__all__ = ["Target", "size", "upload"]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where an upload goes, and the release whose files it starts from (or none)."""
+
+    layout: Layout
+    release: str
+    base: str
 
 
 def upload(
-    host: Host,
-    layout: Layout,
-    root: Path,
-    tree: Manifest,
-    *,
-    release: str,
-    base: str,
-    on_sent: OnSent,
+    host: Host, to: Target, root: Path, tree: Manifest, on_sent: OnSent
 ) -> Outcome:
-    """Leave the tree in the release's directory; send what the release `base` has not."""
-    old = (
-        Manifest.parse(host.run(files.read_text(layout.manifest(base))))
-        if base
-        else Manifest(())
-    )
-    base = base if old.entries else ""
+    """Leave the tree in the release's directory; send only what the base has not."""
+    old = Manifest(())
+    if to.base:
+        old = Manifest.parse(host.run(files.read_text(to.layout.manifest(to.base))))
     news, gone = tree.changed_since(old), tree.removed_since(old)
-    # A path that stays but changes its content is unlinked too: the base's file is the same inode.
+    # what changed is unlinked too: the base's file is the same inode
+    removed = b"".join(os.fsencode(path) + b"\0" for path in [*gone, *_paths(news)])
     listed = tree.text.encode()
-    removed = b"".join(
-        path.encode() + b"\0" for path in [*gone, *(e.path for e in news)]
-    )
-    packed = archive(root, news)
-    stream = f"{len(listed)} {len(removed)}\n".encode() + listed + removed + packed
-    host.run(
-        files.receive_tree(layout, release, base=base), stdin=stream, on_sent=on_sent
-    )
+    stream = f"{len(listed)} {len(removed)}\n".encode() + listed + removed
+    stream += archive(root, news)
+    base = to.base if old.entries else ""
+    command = files.receive_tree(to.layout, to.release, base=base)
+    host.run(command, stdin=stream, on_sent=on_sent)
     return changed(f"{len(news)} of {len(tree.entries)} files, {size(len(stream))}")
+
+
+def _paths(entries: Iterable[Entry]) -> list[str]:
+    return [entry.path for entry in entries]
 
 
 def size(count: int) -> str:

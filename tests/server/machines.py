@@ -1,0 +1,131 @@
+"""Throwaway servers: containers with a systemd, an sshd, an engine's storage of their own."""
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+IMAGE = "stagetools-test-server"
+# Linux's capabilities in the order of their numbers. capability.h
+CAPABILITIES = (
+    "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP"
+    " LINUX_IMMUTABLE NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER"
+    " SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE"
+    " SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP"
+    " MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ"
+).split()
+
+
+def docker(*words: str, stdin: str = "") -> str:
+    """Run docker on this machine; its standard output."""
+    done = subprocess.run(
+        ["docker", *words], input=stdin, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(f"docker {' '.join(words)}: {done.stderr.strip()}")
+    return done.stdout.strip()
+
+
+def engine_answers() -> bool:
+    """Whether tests that need servers can run here."""
+    try:
+        docker("version", "--format", "{{.Server.Version}}")
+    except (RuntimeError, FileNotFoundError):
+        return False
+    return True
+
+
+def build_images() -> None:
+    """The servers' images; seconds when they are there already."""
+    for target in ("bare", "docker"):
+        docker("build", "-q", "--target", target, "-t", f"{IMAGE}:{target}", str(HERE / "machine"))
+
+
+def make_key(folder: Path) -> Path:
+    """A key pair for this run alone."""
+    key = folder / "id_ed25519"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    return key
+
+
+@dataclass(frozen=True)
+class Server:
+    """One throwaway server."""
+
+    container: str
+    address: str
+    fingerprint: str
+
+    @classmethod
+    def create(
+        cls, name: str, key: Path, *, with_docker: bool = False, options: Sequence[str] = ()
+    ) -> "Server":
+        """Boot a fresh server that `key` opens."""
+        container = f"stagetools-test-{name}-{os.getpid()}"
+        docker("run", "--detach", "--name", container, "--hostname", name, *_powers(), *options,
+            f"{IMAGE}:{'docker' if with_docker else 'bare'}")  # fmt: skip
+        public = key.with_suffix(".pub").read_text()
+        keep = "cat >/root/.ssh/authorized_keys && chmod 600 /root/.ssh/authorized_keys"
+        docker("exec", container, "ssh-keygen", "-A")
+        docker("exec", "--interactive", container, "sh", "-c", keep, stdin=public)
+        _use_mirror(container)
+        path = "/etc/ssh/ssh_host_ed25519_key.pub"
+        print_ = docker("exec", container, "ssh-keygen", "-lf", path).split()[1]
+        server = cls(container, _address(container), print_)
+        server.wait_for_ssh()
+        return server
+
+    def run(self, command: str, *, user: str = "root") -> str:
+        """Run a shell command on the server, not over SSH."""
+        return docker("exec", "--user", user, self.container, "sh", "-euc", command)
+
+    def wait_for_ssh(self) -> None:
+        for _ in range(120):
+            try:
+                self.run("test -S /run/systemd/private && ss -ltn | grep -q ':22 '")
+            except RuntimeError:
+                time.sleep(0.25)
+            else:
+                return
+        raise RuntimeError(f"{self.container} does not start sshd")
+
+    def cut_power(self) -> None:
+        """Kill everything at once, as a power cut does."""
+        docker("kill", "--signal", "KILL", self.container)
+
+    def boot(self) -> None:
+        docker("start", self.container)
+        self.wait_for_ssh()
+
+    def remove(self) -> None:
+        docker("rm", "--force", "--volumes", self.container)
+
+
+def _address(container: str) -> str:
+    form = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+    return docker("inspect", "--format", form, container)
+
+
+def _powers() -> list[str]:
+    """What systemd and an inner engine need, and this machine itself may give."""
+    status = Path("/proc/self/status").read_text().split("CapBnd:")[1].split()[0]
+    bound = int(status, 16)
+    have = [name for bit, name in enumerate(CAPABILITIES) if bound >> bit & 1]
+    words = ["--cap-drop=ALL", *(f"--cap-add={name}" for name in have)]
+    words += [f"--security-opt={what}=unconfined" for what in ("seccomp", "apparmor", "systempaths")]
+    words += ["--device-cgroup-rule=a *:* rwm", "--cgroupns=host", "--volume=/sys/fs/cgroup:/sys/fs/cgroup:rw"]
+    words += ["--tmpfs=/run", "--tmpfs=/run/lock", "--tmpfs=/tmp:exec"]
+    return words + [f"--mount=type=volume,dst=/var/lib/{of}" for of in ("docker", "containerd")]
+
+
+def _use_mirror(container: str) -> None:
+    """Where no registry can be reached, LAB_REGISTRY_MIRROR names one that can."""
+    mirror = os.environ.get("LAB_REGISTRY_MIRROR", "")
+    if mirror:
+        plain = mirror.removeprefix("http://")
+        text = json.dumps({"registry-mirrors": [mirror], "insecure-registries": [plain]})
+        docker("exec", "--interactive", container, "sh", "-c", "cat >/etc/docker/daemon.json", stdin=text)

@@ -1,0 +1,183 @@
+"""From a bare server to a site that people use; each promise of the first hour."""
+
+import json
+import re
+import subprocess
+
+import pytest
+
+from tests.server.browser import Browser
+from tests.server.machines import Server
+from tests.server.project import Done, Project
+
+DOMAIN = "mysite.test"
+
+
+@pytest.fixture(scope="module")
+def server(new_server) -> Server:
+    return new_server("bare")
+
+
+@pytest.fixture(scope="module")
+def project(new_project, server) -> Project:
+    project = new_project()
+    project.target(server, domain=DOMAIN)
+    project.write(".env", "SECRET=never upload this\n")
+    project.write("data/mysite.sqlite3", "a developer's own database")
+    project.write("deploy_key.pem", "a key")
+    return project
+
+
+@pytest.fixture(scope="module")
+def first(project) -> Done:
+    """The first deploy: everything below looks at what it left."""
+    return project.deploy()
+
+
+@pytest.fixture
+def browser(first, server) -> Browser:
+    return Browser(server.address, DOMAIN)
+
+
+def containers(server: Server) -> list[dict]:
+    ids = server.run("docker ps --quiet").split()
+    return json.loads(server.run(f"docker inspect {' '.join(ids)}"))
+
+
+def web(server: Server) -> dict:
+    named = [c for c in containers(server) if c["Config"]["Labels"].get("stagetools.release")]
+    assert len(named) == 1
+    return named[0]
+
+
+def test_the_page_comes_over_https(browser) -> None:
+    answer = browser.get("/")
+    assert answer.status == 200
+    assert "mysite_prod" in answer.text
+    assert "wal" in answer.text.lower()
+
+
+def test_http_is_redirected_to_https(browser) -> None:
+    answer = browser.get("/?a=b", scheme="http")
+    assert answer.status == 308
+    assert answer.headers["location"] == f"https://{DOMAIN}/?a=b"
+
+
+def test_static_files_are_hashed_compressed_and_cacheable_for_good(browser) -> None:
+    path = re.search(r'href="(/static/[^"]+\.css)"', browser.get("/").text)
+    assert path
+    assert re.search(r"\.[0-9a-f]{12}\.css$", path[1])
+    answer = browser.get(path[1], **{"Accept-Encoding": "br"})
+    assert answer.status == 200
+    assert answer.headers["content-encoding"] == "br"
+    assert "immutable" in answer.headers["cache-control"]
+
+
+def test_the_health_check_answers(browser) -> None:
+    assert browser.get("/healthz").status == 200
+
+
+def test_a_form_post_is_stored(browser) -> None:
+    words = "Greetings from the test, 42"
+    answer = browser.post_form("/", {"name": "A visitor", "message": words})
+    assert answer.status == 302
+    assert words in browser.get("/").text
+
+
+def test_logs_show_the_request(browser, project) -> None:
+    browser.get("/no-such-page-for-the-log")
+    done = project.inv("logs", "--tail", "50")
+    assert done.status == 0
+    assert re.search(r'"GET /no-such-page-for-the-log" 404', done.text)
+
+
+def test_logs_can_be_searched(browser, project) -> None:
+    browser.get("/needle-in-the-log")
+    done = project.inv("logs", "--tail", "50", "--since", "1h", "--grep", "needle-in")
+    assert {line for line in done.text.splitlines() if "needle-in" not in line} == set()
+    assert "needle-in" in done.text
+
+
+def test_status_shows_release_health_uptime_and_disk(first, project, server) -> None:
+    done = project.inv("status")
+    assert done.status == 0
+    assert web(server)["Config"]["Labels"]["stagetools.release"] in done.text
+    assert re.search(r"health +healthy", done.text)
+    assert re.search(r"uptime +Up .*; server up", done.text)
+    assert re.search(r"disk +\d+ % used", done.text)
+
+
+def test_a_management_command_runs_in_the_release(first, project) -> None:
+    done = project.inv("manage", "shell -c 'print(6 * 7)'")
+    assert done.status == 0
+    assert "42" in done.text
+    assert project.inv("manage", "no-such-command").status == 1
+
+
+def test_the_container_runs_as_the_installations_user_and_cannot_write(first, server) -> None:
+    found = web(server)
+    uid, gid = server.run("id -u mysite_prod; id -g mysite_prod").split()
+    assert found["Config"]["User"] == f"{uid}:{gid}"
+    assert found["HostConfig"]["ReadonlyRootfs"]
+    assert found["HostConfig"]["CapDrop"] == ["ALL"]
+    processes = server.run(f"docker exec {found['Id']} sh -c 'id -u; touch /app/x 2>&1 || echo refused'")
+    assert processes.split("\n")[0] == uid
+    assert "refused" in processes
+
+
+def test_nothing_but_the_proxy_publishes_a_port(first, server) -> None:
+    for found in containers(server):
+        assert not found["HostConfig"]["PortBindings"]
+        if "caddy" not in found["Config"]["Image"]:
+            assert found["HostConfig"]["NetworkMode"] != "host"
+    public = server.run("ss -Hltnp '! src 127.0.0.0/8'")
+    names = set(re.findall(r'users:\(\("([^"]+)"', public))
+    assert names == {"sshd", "caddy"}
+
+
+def test_the_account_may_not_log_in_and_secrets_are_roots_alone(first, server) -> None:
+    assert server.run("getent passwd mysite_prod").endswith("/usr/sbin/nologin")
+    assert server.run("id -Gn mysite_prod") == "mysite_prod"
+    assert server.run("stat -c '%U %a' /home/mysite_prod/env") == "root 600"
+    assert "SECRET_KEY=" in server.run("cat /home/mysite_prod/env")
+
+
+def test_what_must_not_travel_did_not(first, server) -> None:
+    sources = server.run("find /home/mysite_prod/releases -type f")
+    assert "/manage.py" in sources
+    for name in (".env", "mysite.sqlite3", "deploy_key.pem", "__pycache__"):
+        assert not re.search(rf"/{re.escape(name)}$", sources, re.M)
+
+
+def test_a_second_run_with_nothing_changed_says_so(first, project, server) -> None:
+    before = web(server)["Id"]
+    done = project.deploy()
+    assert "Nothing has changed" in done.text
+    assert web(server)["Id"] == before
+
+
+def test_a_changed_letter_of_the_same_size_is_deployed(first, project, browser) -> None:
+    """BuildKit compares sizes and times: the same size must not mean the same file."""
+    page = next(project.root.glob("mysite/templates/**/base.html"))
+    path = str(page.relative_to(project.root))
+    for mark in ("<!-- A -->", "<!-- B -->"):
+        text = re.sub(r"(<!-- [AB] -->)?\s*$", f"{mark}\n", project.read(path))
+        project.write(path, text)
+        project.deploy()
+        assert mark in browser.get("/").text
+
+
+def test_the_lock_refuses_a_second_deploy_and_says_who(first, project, server) -> None:
+    holder = subprocess.Popen(
+        ["docker", "exec", server.container, "sh", "-c",
+         "echo somebody@desk deploys >/run/stagetools/mysite_prod.lock.who;"
+         " exec flock /run/stagetools/mysite_prod.lock sleep 60"]
+    )  # fmt: skip
+    try:
+        server.run("until ! flock -n /run/stagetools/mysite_prod.lock true; do sleep 0.1; done")
+        done = project.inv("deploy")
+    finally:
+        server.run("pkill -x sleep")
+        holder.wait()
+    assert done.status == 1
+    assert "somebody@desk" in done.text
