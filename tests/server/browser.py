@@ -50,11 +50,15 @@ class Browser:
         connection = self._connect(scheme)
         sent = {"Host": self.domain, **(headers or {})}
         if self.cookies:
-            sent["Cookie"] = "; ".join(f"{m.key}={m.value}" for m in self.cookies.values())
+            sent["Cookie"] = "; ".join(
+                f"{m.key}={m.value}" for m in self.cookies.values()
+            )
         connection.request(method, path, body=body or None, headers=sent)
         response = connection.getresponse()
         answer = Answer(
-            response.status, {k.lower(): v for k, v in response.getheaders()}, response.read()
+            response.status,
+            {k.lower(): v for k, v in response.getheaders()},
+            response.read(),
         )
         for cookie in response.headers.get_all("Set-Cookie", []):
             self.cookies.load(cookie)
@@ -64,7 +68,9 @@ class Browser:
     def _connect(self, scheme: str) -> http.client.HTTPConnection:
         port = 443 if scheme == "https" else 80
         connection = http.client.HTTPConnection(self.domain, port, timeout=30)
-        plain: socket.socket = socket.create_connection((self.address, port), timeout=30)
+        plain: socket.socket = socket.create_connection(
+            (self.address, port), timeout=30
+        )
         if scheme == "https":
             context = ssl.create_default_context()
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE

@@ -11,13 +11,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 IMAGE = "stagetools-test-server"
 # Linux's capabilities in the order of their numbers. capability.h
-CAPABILITIES = (
-    "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP"
-    " LINUX_IMMUTABLE NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER"
-    " SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE"
-    " SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP"
-    " MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ"
-).split()
+CAPABILITIES = ["CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP", "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER", "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE", "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP", "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ"]
 
 
 def docker(*words: str, stdin: str = "") -> str:
@@ -42,13 +36,23 @@ def engine_answers() -> bool:
 def build_images() -> None:
     """The servers' images; seconds when they are there already."""
     for target in ("bare", "docker"):
-        docker("build", "-q", "--target", target, "-t", f"{IMAGE}:{target}", str(HERE / "machine"))
+        docker(
+            "build",
+            "-q",
+            "--target",
+            target,
+            "-t",
+            f"{IMAGE}:{target}",
+            str(HERE / "machine"),
+        )
 
 
 def make_key(folder: Path) -> Path:
     """A key pair for this run alone."""
     key = folder / "id_ed25519"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True
+    )
     return key
 
 
@@ -62,7 +66,12 @@ class Server:
 
     @classmethod
     def create(
-        cls, name: str, key: Path, *, with_docker: bool = False, options: Sequence[str] = ()
+        cls,
+        name: str,
+        key: Path,
+        *,
+        with_docker: bool = False,
+        options: Sequence[str] = (),
     ) -> "Server":
         """Boot a fresh server that `key` opens."""
         container = f"stagetools-test-{name}-{os.getpid()}"
@@ -116,10 +125,19 @@ def _powers() -> list[str]:
     bound = int(status, 16)
     have = [name for bit, name in enumerate(CAPABILITIES) if bound >> bit & 1]
     words = ["--cap-drop=ALL", *(f"--cap-add={name}" for name in have)]
-    words += [f"--security-opt={what}=unconfined" for what in ("seccomp", "apparmor", "systempaths")]
-    words += ["--device-cgroup-rule=a *:* rwm", "--cgroupns=host", "--volume=/sys/fs/cgroup:/sys/fs/cgroup:rw"]
+    words += [
+        f"--security-opt={what}=unconfined"
+        for what in ("seccomp", "apparmor", "systempaths")
+    ]
+    words += [
+        "--device-cgroup-rule=a *:* rwm",
+        "--cgroupns=host",
+        "--volume=/sys/fs/cgroup:/sys/fs/cgroup:rw",
+    ]
     words += ["--tmpfs=/run", "--tmpfs=/run/lock", "--tmpfs=/tmp:exec"]
-    return words + [f"--mount=type=volume,dst=/var/lib/{of}" for of in ("docker", "containerd")]
+    return words + [
+        f"--mount=type=volume,dst=/var/lib/{of}" for of in ("docker", "containerd")
+    ]
 
 
 def _use_mirror(container: str) -> None:
@@ -127,5 +145,15 @@ def _use_mirror(container: str) -> None:
     mirror = os.environ.get("LAB_REGISTRY_MIRROR", "")
     if mirror:
         plain = mirror.removeprefix("http://")
-        text = json.dumps({"registry-mirrors": [mirror], "insecure-registries": [plain]})
-        docker("exec", "--interactive", container, "sh", "-c", "cat >/etc/docker/daemon.json", stdin=text)
+        text = json.dumps(
+            {"registry-mirrors": [mirror], "insecure-registries": [plain]}
+        )
+        docker(
+            "exec",
+            "--interactive",
+            container,
+            "sh",
+            "-c",
+            "cat >/etc/docker/daemon.json",
+            stdin=text,
+        )

@@ -30,9 +30,15 @@ class Project:
         config = f"Host *\n  IdentityFile {key}\n"
         (home / ".ssh" / "config").write_text(config)
 
-    def target(self, server: Server, *, domain: str, stage: str = "prod", **keys: object) -> None:
+    def target(
+        self, server: Server, *, domain: str, stage: str = "prod", **keys: object
+    ) -> None:
         """Write the stage's table into deploy.toml, and no other."""
-        values: dict[str, object] = {"host": server.address, "user": "root", "tls": "internal"}
+        values: dict[str, object] = {
+            "host": server.address,
+            "user": "root",
+            "tls": "internal",
+        }
         values |= {"domains": [domain]} | keys
         self.write("deploy.toml", f"[stages.{stage}]\n" + "".join(
             f"{key} = {toml(value)}\n" for key, value in values.items()))  # fmt: skip
@@ -41,7 +47,9 @@ class Project:
     def add_stage(self, stage: str, **values: object) -> None:
         """Another table in deploy.toml."""
         lines = "".join(f"{key} = {toml(value)}\n" for key, value in values.items())
-        self.write("deploy.toml", self.read("deploy.toml") + f"\n[stages.{stage}]\n{lines}")
+        self.write(
+            "deploy.toml", self.read("deploy.toml") + f"\n[stages.{stage}]\n{lines}"
+        )
 
     def trust(self, server: Server) -> None:
         """As a person who compared the fingerprint once."""
@@ -73,7 +81,11 @@ class Project:
 
     @property
     def environment(self) -> dict[str, str]:
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("STAGETOOLS_", "DJANGO_", "SSH_"))}
+        kept = {
+            k: v
+            for k, v in os.environ.items()
+            if not k.startswith(("STAGETOOLS_", "DJANGO_", "SSH_"))
+        }
         return kept | {"HOME": str(self.home), "COLUMNS": "120"}
 
     @property

@@ -45,7 +45,9 @@ def containers(server: Server) -> list[dict]:
 
 
 def web(server: Server) -> dict:
-    named = [c for c in containers(server) if c["Config"]["Labels"].get("stagetools.release")]
+    named = [
+        c for c in containers(server) if c["Config"]["Labels"].get("stagetools.release")
+    ]
     assert len(named) == 1
     return named[0]
 
@@ -114,13 +116,17 @@ def test_a_management_command_runs_in_the_release(first, project) -> None:
     assert project.inv("manage", "no-such-command").status == 1
 
 
-def test_the_container_runs_as_the_installations_user_and_cannot_write(first, server) -> None:
+def test_the_container_runs_as_the_installations_user_and_cannot_write(
+    first, server
+) -> None:
     found = web(server)
     uid, gid = server.run("id -u mysite_prod; id -g mysite_prod").split()
     assert found["Config"]["User"] == f"{uid}:{gid}"
     assert found["HostConfig"]["ReadonlyRootfs"]
     assert found["HostConfig"]["CapDrop"] == ["ALL"]
-    processes = server.run(f"docker exec {found['Id']} sh -c 'id -u; touch /app/x 2>&1 || echo refused'")
+    processes = server.run(
+        f"docker exec {found['Id']} sh -c 'id -u; touch /app/x 2>&1 || echo refused'"
+    )
     assert processes.split("\n")[0] == uid
     assert "refused" in processes
 
@@ -174,7 +180,9 @@ def test_the_lock_refuses_a_second_deploy_and_says_who(first, project, server) -
          " exec flock /run/stagetools/mysite_prod.lock sleep 60"]
     )  # fmt: skip
     try:
-        server.run("until ! flock -n /run/stagetools/mysite_prod.lock true; do sleep 0.1; done")
+        server.run(
+            "until ! flock -n /run/stagetools/mysite_prod.lock true; do sleep 0.1; done"
+        )
         done = project.inv("deploy")
     finally:
         server.run("pkill -x sleep")

@@ -28,7 +28,11 @@ def assert_refused(done: Done, status: int, *words: str) -> None:
     assert "Traceback" not in done.text
     for word in words:
         assert word in done.text
-    said = [line for line in done.text.splitlines() if line and not line.startswith(("mysite_prod →", "✗"))]
+    said = [
+        line
+        for line in done.text.splitlines()
+        if line and not line.startswith(("mysite_prod →", "✗"))
+    ]
     assert len(said) <= LINES, done
 
 
@@ -45,7 +49,9 @@ def test_an_unknown_server_is_refused_with_its_fingerprint(project, server) -> N
     assert not (project.home / ".ssh" / "known_hosts").exists()
 
 
-def test_a_server_with_another_fingerprint_than_the_accepted_is_refused(project, server) -> None:
+def test_a_server_with_another_fingerprint_than_the_accepted_is_refused(
+    project, server
+) -> None:
     (project.home / ".ssh" / "known_hosts").unlink()
     done = project.inv("deploy", "--accept-host-key", "SHA256:" + "A" * 43)
     assert_refused(done, 1, server.fingerprint, "Nothing was sent")
@@ -58,13 +64,21 @@ def test_an_accepted_fingerprint_is_remembered(project, server) -> None:
     assert_refused(project.inv("status"), 1, "does not run", "inv deploy")
 
 
-def test_a_changed_host_key_stops_everything_before_authentication(project, server) -> None:
+def test_a_changed_host_key_stops_everything_before_authentication(
+    project, server
+) -> None:
     other = machines.make_key(project.home).with_suffix(".pub").read_text().split()
     line = f"{server.address} {other[0]} {other[1]}\n"
     (project.home / ".ssh" / "known_hosts").write_text(line)
-    before = server.run("journalctl --no-pager -q -o cat -u ssh | grep -c Accepted || true")
-    assert_refused(project.inv("deploy"), 1, "another host key", f"ssh-keygen -R {server.address}")
-    after = server.run("journalctl --no-pager -q -o cat -u ssh | grep -c Accepted || true")
+    before = server.run(
+        "journalctl --no-pager -q -o cat -u ssh | grep -c Accepted || true"
+    )
+    assert_refused(
+        project.inv("deploy"), 1, "another host key", f"ssh-keygen -R {server.address}"
+    )
+    after = server.run(
+        "journalctl --no-pager -q -o cat -u ssh | grep -c Accepted || true"
+    )
     assert after == before
 
 
@@ -94,7 +108,9 @@ def test_a_stage_that_is_not_there_is_refused_with_those_that_are(project) -> No
 
 def test_a_stage_name_that_breaks_the_convention_is_refused(project) -> None:
     project.replace("deploy.toml", "[stages.prod]", "[stages.test]")
-    assert_refused(project.inv("deploy", "--stage", "test"), 2, "mysite_test", "p (production)")
+    assert_refused(
+        project.inv("deploy", "--stage", "test"), 2, "mysite_test", "p (production)"
+    )
 
 
 def test_a_placeholder_domain_is_refused_before_the_server_is_asked(project) -> None:
