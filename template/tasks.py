@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from aaa_env_setup import SYSTEM
 from invoke import task
 
+from aaa_env_setup import SYSTEM
 from stagetools.deploy import pipeline, running
 from stagetools.deploy.config import load, remember
 from stagetools.deploy.terminal import Terminal, told
