@@ -12,8 +12,8 @@ from stagetools.system import System
 __all__ = ["LOOK", "look_here", "parse", "values_of_process", "words"]
 
 LOOK = r"""
-name=$1; shift
-printf 'account\t%s\n' "$(id -gn "$name" 2>/dev/null || echo missing)"
+name=$1 user=$2; shift 2
+printf 'account\t%s\n' "$(id -gn "$user" 2>/dev/null || echo missing)"
 for path in "$@"; do
   stat --printf 'entry\t%F\t%U\t%G\t%a\t%n\n' -- "$path" 2>/dev/null || :
 done
@@ -26,13 +26,13 @@ elif systemctl cat "$name.service" >/dev/null 2>&1; then
   printf 'service\tweb\t%s\n' "$(systemctl show --property SubState --value "$name.service")"
 fi
 """
-"""For a POSIX shell, as `sh -c LOOK look NAME PATH...`: prints what `parse` reads."""
+"""For a POSIX shell, as `sh -c LOOK look NAME USER PATH...`: prints what `parse` reads."""
 
 
 def words(system: System, entries: Iterable[Entry]) -> list[str]:
     """The command that looks on another machine, a word each; nothing is changed by it."""
     paths = [entry.path for entry in entries]
-    return ["sh", "-c", LOOK, "look", system.name, *paths]
+    return ["sh", "-c", LOOK, "look", system.name, system.user, *paths]
 
 
 def parse(text: str) -> Facts:
