@@ -87,8 +87,8 @@ def ssh(context, stage="prod"):
 @told
 def dev(context, port=8000):
     """Migrate this machine's database and serve the site on localhost."""
-    local("manage.py", "migrate", "--no-input")
-    local("manage.py", "runserver", str(port))
+    local("-m", "stagetools.manage", "migrate", "--no-input")
+    local("-m", "stagetools.manage", "runserver", str(port))
 
 
 @task(help={"only": "Only tests whose name holds this word."})

@@ -92,7 +92,7 @@ def manage(stage: Stage, command: str) -> int:
     """Run a management command in the release that serves; its exit status."""
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
     container = _serving(stage, server.look(stage.host, stage.layout))
-    words = ["python", "manage.py", *shlex.split(command)]
+    words = ["python", "-m", "stagetools.manage", *shlex.split(command)]
     return stage.host.interact(
         compose.run_inside(container.id, words, tty=terminal), terminal=terminal
     )

@@ -61,9 +61,8 @@ def build(host: Host, layout: Layout, release: str, on_line: OnLine) -> Outcome:
 
 def migrate(host: Host, layout: Layout, release: str, on_line: OnLine) -> Outcome:
     """Apply the release's migrations with the release's own code."""
-    command = compose.one_off(
-        layout, release, "python", "manage.py", "migrate", "--no-input"
-    )
+    words = ["python", "-m", "stagetools.manage", "migrate", "--no-input"]
+    command = compose.one_off(layout, release, *words)
     applied = []
 
     def line(text: str) -> None:
