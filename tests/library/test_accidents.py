@@ -3,11 +3,11 @@
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-Site = Any  # of conftest.py
+from tests.library.sites import Site
+
 ENTRIES = ("stagetools.wsgi", "stagetools.asgi")
 SERVE = (
     "import importlib, sys; importlib.import_module(sys.argv[1]);"

@@ -1,12 +1,11 @@
 """stagetools.asgi under the servers that it is for: http, websocket and lifespan."""
 
-from typing import Any
-
 import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import unix_connect
 
-Site = Any  # of conftest.py
+from tests.library.sites import Site
+
 SERVERS = {
     "uvicorn": (
         "uvicorn",

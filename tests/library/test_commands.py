@@ -5,14 +5,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from stagetools.secret_key import why_unfit
 from stagetools.units import SERVERS
-
-Site = Any  # of conftest.py
+from tests.library.sites import Site
 
 
 @pytest.fixture

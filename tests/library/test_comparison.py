@@ -23,8 +23,8 @@ from stagetools.comparison import (
 from stagetools.inspection import LOOK, look_here, parse, words
 from stagetools.system import System
 from stagetools.utils import get_actual_system_from_name, get_expected_system_from_name
+from tests.library.sites import Site
 
-Site = Any  # of conftest.py
 SHOP = get_expected_system_from_name("shop_prod")
 
 

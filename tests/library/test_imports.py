@@ -3,11 +3,11 @@
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-Site = Any  # of conftest.py
+from tests.library.sites import Site
+
 OF_THE_DEPLOYER = {
     "fabric",
     "invoke",

@@ -1,17 +1,17 @@
 """Where the settings' values come from, and what production refuses to start with."""
 
 import json
+import secrets
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from stagetools.config import Config
 from stagetools.errors import ConfigError
 from stagetools.secret_key import MIN_DISTINCT, MIN_LENGTH, why_unfit
+from tests.library.sites import Site
 
-Site = Any  # of conftest.py
-GOOD_KEY = "t" + "0123456789abcdefghijklmnopqrstuvwxyz" * 2
+GOOD_KEY = secrets.token_urlsafe(50)
 
 
 def config(file: str = "", **environment: str) -> Config:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-Site = Any  # of conftest.py
-Server = Any
+from tests.library.sites import Server, Site
+
 HOST = "shop.example.com"
 HEADERS = {
     "strict-transport-security": "max-age=31536000",
