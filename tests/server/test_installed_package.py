@@ -148,3 +148,25 @@ def test_two_projects_on_one_machine_do_not_meet(
         "grep -h SECRET_KEY /etc/mysite/settings.ini /etc/other/settings.ini"
     )
     assert len(set(keys.splitlines())) == 2
+
+
+def test_postgresql_knows_the_installation_by_its_account(
+    machine: Server, mysite: Path, new_project: Callable[..., Project]
+) -> None:
+    """No password anywhere: a pool over PostgreSQL's unix socket, out of a closed unit."""
+    machine.run(
+        "export DEBIAN_FRONTEND=noninteractive;"
+        "apt-get -q install -y --no-install-recommends postgresql;"
+        "systemctl start postgresql;"
+        "runuser -u postgres -- createuser ledger_prod;"
+        "runuser -u postgres -- createdb --owner ledger_prod ledger_prod"
+    )
+    project = new_project(project_slug="ledger", project_name="Ledger")
+    settings = "stagetools_project/settings.py"
+    project.replace(settings, "defaults_with_sqlite", "defaults_with_postgresql")
+    install(machine, project, "/opt/ledger", "'psycopg[binary,pool]'")
+    serve(machine, "ledger_prod", "gunicorn")
+    assert get(machine, "ledger_prod", "/healthz") == "200 None\nok"
+    assert get(machine, "ledger_prod").startswith("200 ")
+    machine.run("systemctl restart postgresql")
+    assert get(machine, "ledger_prod").startswith("200 ")
