@@ -1,5 +1,7 @@
 """gunicorn's configuration: `gunicorn --config python:stagetools.gunicorn_conf`.
 
+`-k asgi stagetools.asgi:application` after it serves websockets too.
+
 STAGETOOLS_BIND (127.0.0.1:8000) may be `unix:/run/web/web.sock`; WEB_CONCURRENCY (2) is
 the number of workers.
 """
@@ -29,8 +31,8 @@ worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
 
 def when_ready(server: Any) -> None:
     """Leave this release's hashed files for the next ones. A full disk stops nobody."""
-    if "stagetools.wsgi" not in sys.modules:  # another framework's application
-        return
+    if not {"stagetools.wsgi", "stagetools.asgi"} & sys.modules.keys():
+        return  # another framework's application
     from django.conf import settings
 
     from stagetools.static import keep_hashed_files

@@ -4,9 +4,10 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import unix_connect
 
-from tests.library.sites import Site
+from tests.library.sites import GUNICORN, Site
 
 SERVERS = {
+    "gunicorn": (*GUNICORN[:-1], "-k", "asgi", "stagetools.asgi:application"),
     "uvicorn": (
         "uvicorn",
         "--uds",
@@ -57,7 +58,7 @@ def test_the_core_apps_websocket_and_lifespan_modules_are_found(
 ) -> None:
     (ready.root / "shop/websocket.py").write_text(WEBSOCKET)
     (ready.root / "shop/lifespan.py").write_text(LIFESPAN)
-    with ready.serving(*words) as running:
+    with ready.serving(*words, WEB_CONCURRENCY="1") as running:
         assert running.get("/")[0] == 200
         with unix_connect(str(running.socket), "ws://shop.example.com/") as client:
             client.send("hello")

@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -219,14 +220,21 @@ def test_an_earlier_releases_stylesheet_is_still_served(
     assert not list((ready.root / "archive").rglob("*.part"))
 
 
+@pytest.mark.parametrize(
+    "application",
+    [(), ("-k", "asgi", "stagetools.asgi:application")],
+    ids=["wsgi", "asgi"],
+)
 def test_requests_in_flight_are_finished_when_it_is_told_to_stop(
-    ready: Site, gunicorn: Any
+    ready: Site, gunicorn: tuple[str, ...], application: tuple[str, ...]
 ) -> None:
-    import threading
-
     answers: list[int] = []
-    with ready.serving(*gunicorn) as running:
-        ask = lambda: answers.append(running.get("/slow/?seconds=1")[0])  # noqa: E731
+    words = (*gunicorn[:-1], *application) if application else gunicorn
+
+    def ask() -> None:
+        answers.append(running.get("/slow/?seconds=1")[0])
+
+    with ready.serving(*words) as running:
         thread = threading.Thread(target=ask)
         thread.start()
         time.sleep(0.3)
