@@ -10,18 +10,20 @@ from invoke import task
 from aaa_env_setup import SYSTEM
 from stagetools.deploy import pipeline, running
 from stagetools.deploy.config import load, remember
+from stagetools.deploy.stage import open_stage
 from stagetools.deploy.terminal import Terminal, told
 from stagetools.utils import get_expected_system_from_name
 
 ROOT = Path(__file__).parent
-TERMINAL = Terminal()
 STAGE = {"stage": "Which stage of deploy.toml; prod unless given."}
+YES = {"yes": "Answer every question with yes."}
+WAIT = {"wait": "How many seconds to wait for somebody else's task to end."}
 ACCEPT = {
     "accept_host_key": "The fingerprint (SHA256:…) that an unknown server must have."
 }
 
 
-def stage_named(name: str) -> dict[str, Any]:
+def stage_named(name: str, *, yes: bool = False) -> dict[str, Any]:
     """What every task on a server begins with: the stage's system and its settings."""
     config = load(ROOT / "deploy.toml", name)
     system = get_expected_system_from_name(
@@ -29,22 +31,23 @@ def stage_named(name: str) -> dict[str, Any]:
         core_repo=SYSTEM.core_repo,
         core_app=SYSTEM.core_app,
     )
-    config = remember(ROOT / "deploy.toml", config, ask=TERMINAL.ask)
-    return {"system": system, "config": config, "terminal": TERMINAL}
+    config = remember(ROOT / "deploy.toml", config, ask=Terminal().ask)
+    return {"system": system, "config": config, "terminal": Terminal(yes=yes)}
 
 
-@task(help=STAGE | ACCEPT)
+@task(help=STAGE | ACCEPT | YES | WAIT)
 @told
-def deploy(context, stage="prod", accept_host_key=""):
+def deploy(context, stage="prod", accept_host_key="", yes=False, wait=0):
     """Put the working tree before the users: upload, build, migrate, switch."""
-    pipeline.deploy(ROOT, **stage_named(stage), accept=accept_host_key)
+    named = stage_named(stage, yes=yes)
+    pipeline.deploy(ROOT, **named, accept=accept_host_key, wait=wait)
 
 
 @task(help=STAGE | ACCEPT)
 @told
 def status(context, stage="prod", accept_host_key=""):
     """Say which release serves, since when, how healthy it is, and how full the disk is."""
-    with pipeline.open_stage(**stage_named(stage), accept=accept_host_key) as opened:
+    with open_stage(**stage_named(stage), accept=accept_host_key) as opened:
         running.status(opened)
 
 
@@ -60,7 +63,7 @@ def status(context, stage="prod", accept_host_key=""):
 @told
 def logs(context, stage="prod", tail=100, follow=False, since="", grep=""):
     """Show what the site has written: its requests, its warnings, its errors."""
-    with pipeline.open_stage(**stage_named(stage)) as opened:
+    with open_stage(**stage_named(stage)) as opened:
         running.logs(opened, tail=tail, follow=follow, since=since, grep=grep)
 
 
@@ -71,7 +74,7 @@ def logs(context, stage="prod", tail=100, follow=False, since="", grep=""):
 @told
 def manage(context, command, stage="prod"):
     """Run a command of manage.py in the release that serves."""
-    with pipeline.open_stage(**stage_named(stage)) as opened:
+    with open_stage(**stage_named(stage)) as opened:
         sys.exit(running.manage(opened, command))
 
 
@@ -79,7 +82,7 @@ def manage(context, command, stage="prod"):
 @told
 def ssh(context, stage="prod"):
     """Open a shell on the server."""
-    with pipeline.open_stage(**stage_named(stage)) as opened:
+    with open_stage(**stage_named(stage)) as opened:
         sys.exit(running.ssh(opened))
 
 

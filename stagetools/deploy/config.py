@@ -35,7 +35,18 @@ class StageConfig:
     domains: tuple[str, ...] = field(default=())
     tls: str = "acme"
     email: str = ""
+    acme_ca: str = ""
+    acme_ca_root: str = ""
     workers: int = 0
+    migration_limit: int = 2
+
+    @property
+    def acme_root(self) -> str:
+        """The certificate in the file `acme_ca_root`, or a ConfigError."""
+        try:
+            return Path(self.acme_ca_root).expanduser().read_text(encoding="ascii")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"acme_ca_root: {error}.") from None
 
     @property
     def url(self) -> str:

@@ -1,7 +1,7 @@
 """Pure parsers: what the server printed, as frozen values."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 
 __all__ = ["Container", "Facts", "Record", "parse_facts"]
@@ -27,16 +27,30 @@ class Record:
     who: str
     commit: str
     at: str  # ISO 8601, UTC
+    origin: str = ""  # the release whose image and sources it has, when not its own
+    why: str = "deploy"  # deploy, rollback, restart, env
+    migrations: tuple[str, ...] = ()  # applied by this deploy
+    size: int = 0  # bytes of its image, 0 when it is gone; not written down
 
     def to_json(self) -> str:
-        return json.dumps({name: getattr(self, name) for name in self.__slots__})
+        return json.dumps({k: v for k, v in asdict(self).items() if k != "size"})
+
+    @property
+    def made_of(self) -> str:
+        """The release that was built, of which this one may be another launch."""
+        return self.origin or self.release
+
+    def with_size(self, size: int) -> "Record":
+        return replace(self, size=size)
 
     @classmethod
     def parse(cls, text: str) -> "Record | None":
         """The record, or None for what is none."""
         try:
-            return cls(**json.loads(text))
-        except (ValueError, TypeError):
+            values = json.loads(text)
+            values["migrations"] = tuple(values.get("migrations", ()))
+            return cls(**values)
+        except (ValueError, TypeError, AttributeError):
             return None
 
     def age(self, now: datetime) -> str:
@@ -68,10 +82,23 @@ class Facts:
     record: Record | None
     proxy: str  # SHA-256 of the proxy's files
     authority: str  # how certificates are made on this server, in Caddy's words
+    taken_ports: tuple[str, ...]  # the programs that listen on port 80 or 443
+    database: int  # bytes of the SQLite file
     docker: str
     compose: str
     buildx: bool
     containers: tuple[Container, ...]
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether Docker and the installation's account are there."""
+        docker = bool(self.docker and self.compose and self.buildx)
+        return docker and bool(self.uid) and bool(self.env)
+
+    @property
+    def proxy_runs(self) -> bool:
+        """Whether our own proxy has the ports."""
+        return set(self.taken_ports) == {"caddy"}
 
     def serving(self, system: str) -> Container | None:
         """The running container of the release that serves `system`."""
@@ -108,7 +135,9 @@ def parse_facts(text: str) -> Facts:
         release=values["release"],
         record=Record.parse(values.get("record", "")),
         proxy=values["proxy"],
-        authority=values["authority"],
+        authority=values["authority"].replace("|", "\n").strip(),
+        taken_ports=tuple(values["taken_ports"].split()),
+        database=int(values["database"] or 0),
         docker=values.get("docker", ""),
         compose=values.get("compose", ""),
         buildx=values.get("buildx") == "yes",

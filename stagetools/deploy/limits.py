@@ -5,6 +5,7 @@ from dataclasses import dataclass
 __all__ = [
     "CONNECT",
     "HEALTH",
+    "KEEP",
     "LOCK",
     "SHUTDOWN",
     "Connect",
@@ -55,7 +56,17 @@ class Shutdown:
     grace: int = 40  # graceful, and time for gunicorn itself to leave
 
 
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """What stays on the server for a way back."""
+
+    releases: int = 5  # the serving one among them; an image shares its layers
+    snapshots: int = 5  # of the database, each made before a migration
+    build_cache: str = "2GB"  # of the engine: two builds of an ordinary project
+
+
 CONNECT = Connect()
+KEEP = Keep()
 LOCK = Lock()
 HEALTH = Health()
 SHUTDOWN = Shutdown()

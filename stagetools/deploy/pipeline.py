@@ -1,66 +1,29 @@
 """`inv deploy`, as prose: each step looks first, and changes only what differs."""
 
-import getpass
 import hashlib
-import platform
-import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path
 
+from stagetools.deploy.change import Change
 from stagetools.deploy.config import StageConfig
-from stagetools.deploy.facts import Facts, Record
-from stagetools.deploy.host import FabricHost, connect
-from stagetools.deploy.layout import Layout
-from stagetools.deploy.steps import Outcome, lock, release, server, source
+from stagetools.deploy.facts import Facts
+from stagetools.deploy.stage import Stage, commit_of, locked, open_stage
+from stagetools.deploy.steps import (
+    Outcome,
+    database,
+    lock,
+    preflight,
+    proxy,
+    release,
+    server,
+    source,
+)
 from stagetools.deploy.terminal import Step, Terminal
 from stagetools.deploy.tree import Manifest, read_tree
-from stagetools.errors import UsageError
 from stagetools.system import System
 
-__all__ = ["Deploy", "Stage", "deploy", "locked", "open_stage"]
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """One stage, with an open connection to its server."""
-
-    host: FabricHost
-    layout: Layout
-    config: StageConfig
-    terminal: Terminal
-
-
-@contextmanager
-def open_stage(
-    system: System,
-    config: StageConfig,
-    terminal: Terminal,
-    *,
-    accept: str = "",
-    shown: bool = False,
-) -> Iterator[Stage]:
-    """Connect to the stage's server, having verified its key."""
-    confirm = terminal.confirm if terminal.can_ask else None
-    with terminal.step("Connect") if shown else nullcontext() as step:
-        host = connect(config, accept=accept, confirm=confirm)
-        if step:
-            step.outcome = host.address
-    try:
-        yield Stage(host, Layout(system), config, terminal)
-    finally:
-        host.close()
-
-
-@contextmanager
-def locked(stage: Stage, does: str) -> Iterator[lock.Held]:
-    """Let nobody else change the stage meanwhile."""
-    who = f"{_person()} {does}, since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
-    with lock.hold(stage.host, stage.layout, who) as held:
-        yield held
+__all__ = ["Deploy", "deploy"]
 
 
 def deploy(
@@ -70,74 +33,78 @@ def deploy(
     terminal: Terminal,
     *,
     accept: str = "",
+    wait: float = 0,
 ) -> None:
     """Put the working tree at `root` before the stage's users."""
     started = time.monotonic()
     terminal.head(f"{system.name} → {config.url}")
-    refuse_placeholders(config)
+    preflight.refuse_placeholders(config)
     tree = read_tree(root)
-    with (
-        open_stage(system, config, terminal, accept=accept, shown=True) as stage,
-        locked(stage, "deploys") as held,
-    ):
+    opened = open_stage(system, config, terminal, accept=accept, shown=True)
+    with opened as stage, locked(stage, "deploys", wait=wait) as held:
         facts = server.look(stage.host, stage.layout)
-        words = Deploy(stage, held, root, tree, facts).run()
+        words = Deploy(stage, held, facts, root, tree).run()
     terminal.say(f"{words} {time.monotonic() - started:.1f} s.", "bold green")
 
 
-def refuse_placeholders(config: StageConfig) -> None:
-    """No authority certifies example.com: say so before anything is done."""
-    if config.tls == "acme" and config.placeholder_domains:
-        raise UsageError(
-            f"{', '.join(config.placeholder_domains)} is a placeholder,"
-            " which no authority certifies.",
-            remedy="Set domains in deploy.toml to your own, with DNS that points to the"
-            ' server. To try without one: tls = "internal".',
-        )
-
-
-class Deploy:
+class Deploy(Change):
     """One deploy, from what was seen on the server to what serves there."""
 
     def __init__(
-        self, stage: Stage, held: lock.Held, root: Path, tree: Manifest, facts: Facts
+        self, stage: Stage, held: lock.Held, facts: Facts, root: Path, tree: Manifest
     ) -> None:
-        self.stage, self.held = stage, held
-        self.root, self.tree, self.facts = root, tree, facts
-        self.host, self.layout, self.config = stage.host, stage.layout, stage.config
-        self.name = self.container = ""
+        super().__init__(stage, held, facts)
+        self.root, self.tree = root, tree
 
     def run(self) -> str:
         """Every step in its order; the words with which it ends."""
         if self.nothing_changed():
             serving = f"{self.facts.release} serves {self.config.url}"
             return f"Nothing has changed: {serving}. Seen in"
-        self.step("Docker", self.bootstrap)
-        self.step("Account", self.account)
-        self.step("Proxy", self.proxy)
+        preflight.refuse_full_disk(self.facts)
+        preflight.refuse_wrong_dns(self.host, self.facts, self.config)
+        self.prepare_server()
         self.step("Upload", self.upload)
         self.step("Build", self.build)
-        self.step("Migrate", self.migrate)
-        self.step("Start", self.start)
-        self.step("Switch", self.switch)
-        self.step("Drain", self.drain)
+        self.bring_up()
+        self.go_live()
         if set(self.config.domains) - set(self.facts.domains):
             self.step("Visit", self.visit)
         return f"{self.config.url} is live, with {self.name}, after"
 
-    def step(self, title: str, action: Callable[[Step], Outcome]) -> None:
-        """Run one step, unless the server has given up on us."""
-        self.held.check()
-        with self.stage.terminal.step(title) as step:
-            step.end(action(step))
+    def prepare_server(self) -> None:
+        """What a first deploy does, and later ones find done."""
+        if not self.facts.is_ready:
+            self.step("Docker", self.bootstrap)
+            self.step("Account", self.account)
+        if not proxy.is_ready(self.facts, self.config):
+            self.step("Proxy", self.proxy)
+
+    def bring_up(self) -> None:
+        """Leave the release healthy beside the one that serves, and the database its own.
+
+        Most deploys bring no migration, and a release that is healthy on the live
+        database has none pending: so it is started first, and asked. Only one that is
+        not healthy is worth the second that it takes to look for migrations.
+        """
+        if not self.facts.release:
+            self.step("Migrate", self.migrate)
+            self.step("Start", self.start)
+            return
+        self.step("Start", self.try_start)
+        if self.plan is not None:
+            self.step("Rehearse", self.rehearse)
+            self.step("Snapshot", self.snapshot)
+            self.step("Migrate", self.migrate)
+            self.step("Start", self.start)
 
     def nothing_changed(self) -> bool:
         """Whether the release that serves was made of just this, and is well."""
         return (
             self.facts.record is not None
             and self.facts.record.fingerprint == self.fingerprint()
-            and self.facts.serving(self.layout.system.name) is not None
-            and server.proxy_is_current(self.facts)
+            and self.facts.serving(self.stage.name) is not None
+            and proxy.is_ready(self.facts, self.config)
         )
 
     def fingerprint(self) -> str:
@@ -147,67 +114,72 @@ class Deploy:
         made_of = f"{self.tree.digest} {what} {self.facts.env}"
         return hashlib.sha256(made_of.encode()).hexdigest()
 
+    def commit(self) -> str:
+        return commit_of(self.root)
+
     # --- the steps --------------------------------------------------------------------
+
+    plan: database.Plan | None = None
+    """What the release will do to the database, once it is known to do anything."""
+    kept = ""
+    """The snapshot from before the migrations."""
 
     def bootstrap(self, step: Step) -> Outcome:
         return server.bootstrap(self.host, self.facts, step.line)
 
     def account(self, step: Step) -> Outcome:
         outcome = server.ensure_account(self.host, self.layout)
-        if outcome.changed or not self.facts.docker:
-            self.facts = server.look(self.host, self.layout)
+        self.facts = server.look(self.host, self.layout)
         return outcome
 
     def proxy(self, step: Step) -> Outcome:
-        return server.ensure_proxy(self.host, self.facts, self.config, step.line)
+        outcome = proxy.ensure_proxy(self.host, self.facts, self.config, step.line)
+        self.facts = server.look(self.host, self.layout)
+        return outcome
 
     def upload(self, step: Step) -> Outcome:
-        # unique for each deploy, not for each commit: an environment may change alone
-        self.name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{self.fingerprint()[:7]}"
+        self.name = self.new_name(self.fingerprint())
         to = source.Target(self.layout, self.name, base=self.facts.release)
-        outcome = source.upload(self.host, to, self.root, self.tree, step.progress)
-        release.configure(self.host, self.layout, self.facts, self.config, self.name)
-        return outcome
+        settings = release.configuration(
+            self.layout, self.facts, self.config, self.name
+        )
+        return source.upload(
+            self.host, to, self.root, self.tree, settings, step.progress
+        )
 
     def build(self, step: Step) -> Outcome:
         return release.build(self.host, self.layout, self.name, step.line)
 
-    def migrate(self, step: Step) -> Outcome:
-        return release.migrate(self.host, self.layout, self.name, step.line)
+    def try_start(self, step: Step) -> Outcome:
+        """Start; when that is not well, look whether migrations are what it lacks."""
+        sick = self.start_and_ask()
+        if sick is None:
+            return self.healthy()
+        plan = database.try_plan(self.host, self.layout, self.name)
+        if plan is None or not plan.pending:
+            raise release.refuse(self.host, self.layout, self.container, sick)
+        release.discard(self.host, self.container)
+        self.plan = plan
+        return Outcome(True, f"{len(plan.pending)} migrations to come")
 
-    def start(self, step: Step) -> Outcome:
-        release.sweep(self.host, self.layout, self.facts.release)
-        self.container = release.start_beside(self.host, self.layout, self.name)
-        return release.wait_until_healthy(
-            self.host, self.layout, self.name, self.container
+    def rehearse(self, step: Step) -> Outcome:
+        assert self.plan is not None  # noqa: S101 - bring_up asked
+        rehearsal = database.rehearse(self.host, self.layout, self.name, step.line)
+        database.agree(
+            self.plan, rehearsal, self.config.migration_limit, self.stage.terminal.agree
         )
+        return rehearsal.outcome
 
-    def switch(self, step: Step) -> Outcome:
-        release.claim_domains(self.host, self.layout, self.config)
-        release.record(self.host, self.layout, self.new_record())
-        return release.switch(self.host, self.layout, self.name)
+    def snapshot(self, step: Step) -> Outcome:
+        name = f"before-{self.name}"
+        self.kept = database.snapshot(self.host, self.layout, self.name, name)
+        return Outcome(True, self.kept)
 
-    def drain(self, step: Step) -> Outcome:
-        return release.drain_and_stop(self.host, self.layout, self.facts)
+    def migrate(self, step: Step) -> Outcome:
+        outcome, self.migrations = database.migrate(
+            self.host, self.layout, self.name, self.kept, step.line
+        )
+        return outcome
 
     def visit(self, step: Step) -> Outcome:
-        return release.visit(self.host, self.layout, self.config, self.name)
-
-    def new_record(self) -> Record:
-        return Record(
-            release=self.name,
-            fingerprint=self.fingerprint(),
-            who=_person(),
-            commit=_commit(self.root),
-            at=datetime.now(UTC).replace(microsecond=0).isoformat(),
-        )
-
-
-def _person() -> str:
-    return f"{getpass.getuser()}@{platform.node()}"
-
-
-def _commit(root: Path) -> str:
-    words = ["git", "describe", "--always", "--dirty", "--abbrev=10"]
-    done = subprocess.run(words, cwd=root, capture_output=True, text=True, check=False)
-    return done.stdout.strip()
+        return proxy.visit(self.host, self.layout, self.config, self.name)

@@ -16,8 +16,8 @@ from stagetools.deploy.commands import (
 )
 from stagetools.deploy.facts import Container, Facts
 from stagetools.deploy.limits import HEALTH
-from stagetools.deploy.pipeline import Stage
 from stagetools.deploy.shell import sh
+from stagetools.deploy.stage import Stage
 from stagetools.deploy.steps import server
 from stagetools.deploy.steps.source import size
 from stagetools.errors import CommandFailed, StageError

@@ -76,7 +76,8 @@ def _row() -> Table:
 class Terminal:
     """Prints the steps: live where a person looks on, plain lines where not."""
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: Console | None = None, *, yes: bool = False) -> None:
+        self.yes = yes
         self.console = console or Console(highlight=False)
         self.live = self.console.is_terminal
         self._shown: Live | None = None
@@ -123,6 +124,20 @@ class Terminal:
     def can_ask(self) -> bool:
         """Whether a person is there to answer."""
         return sys.stdin is not None and sys.stdin.isatty() and self.live
+
+    def agree(self, question: str) -> None:
+        """Go on only if a person, or --yes, agrees; StageError otherwise."""
+        if self.yes:
+            self.say(f"{question} Yes, says --yes.")
+            return
+        if not self.can_ask:
+            raise StageError(
+                question,
+                untouched="Nothing was answered, so nothing was done.",
+                remedy="Answer in a terminal, or say --yes.",
+            )
+        if not self.confirm(question):
+            raise StageError("Not done, as you said.", untouched="What served goes on.")
 
     def ask(self, question: str, default: str = "") -> str | None:
         """An answer, or None where nobody can give one."""

@@ -51,7 +51,7 @@ class Manifest:
 
     @property
     def digest(self) -> str:
-        return hashlib.sha256(self.text.encode()).hexdigest()
+        return hashlib.sha256(os.fsencode(self.text)).hexdigest()
 
     @classmethod
     def parse(cls, text: str) -> "Manifest":

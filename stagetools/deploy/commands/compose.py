@@ -7,17 +7,24 @@ from stagetools.deploy.shell import Command, script, sh
 
 __all__ = [
     "build",
+    "compose_words",
     "discard",
     "last_lines",
-    "one_off",
+    "probe",
     "run_inside",
     "start_beside",
     "stop",
-    "sweep",
 ]
 
+# The installation's web containers; not those of `compose run`, which serve nobody.
+_MINE = """
+mine="--filter label=com.docker.compose.project=$project
+  --filter label=com.docker.compose.service=web --filter label=com.docker.compose.oneoff=False"
+"""
 
-def _compose(layout: Layout, release: str, *words: str) -> tuple[object, ...]:
+
+def compose_words(layout: Layout, release: str, *words: str) -> tuple[object, ...]:
+    """`docker compose …` as it is said of one release."""
     return (
         *("docker", "compose", "--project-name", layout.system.container),
         *("--project-directory", layout.source(release)),
@@ -28,55 +35,39 @@ def _compose(layout: Layout, release: str, *words: str) -> tuple[object, ...]:
 
 def build(layout: Layout, release: str) -> Command:
     """Build the release's image, the builder's own lines as they come."""
-    return sh(*_compose(layout, release, "--progress", "plain", "build", "web"))
+    return sh(*compose_words(layout, release, "--progress", "plain", "build", "web"))
 
 
-def one_off(layout: Layout, release: str, *words: str, tty: bool = False) -> Command:
-    """Run one command in a container of its own, beside whatever serves."""
-    options = ["--rm", "--no-deps", *([] if tty else ["--no-TTY"])]
-    return sh(
-        *_compose(
-            layout, release, "--progress", "quiet", "run", *options, "web", *words
-        )
-    )
+def start_beside(layout: Layout, release: str, *, serving: str) -> Command:
+    """Start the release's container beside that of `serving`, and print its id.
 
-
-def start_beside(layout: Layout, release: str) -> Command:
-    """Start the release's container, leave every other as it is, and print its id."""
+    Containers of any other release go first: an interrupted deploy left them, nobody
+    approved them, and none may take over. They leave as in any stop, for one of them may
+    be finishing a request.
+    """
     return script(
-        """
-        project=$1 release=$2; shift 2
-        mine="--filter label=com.docker.compose.project=$project
-          --filter label=com.docker.compose.service=web --filter label=com.docker.compose.oneoff=False"
+        f"""
+        project=$1 release=$2 serving=$3; shift 3
+        {_MINE}
+        docker ps --all $mine --format '{{{{.ID}}}} {{{{.Label "stagetools.release"}}}}' |
+        while read -r id of; do
+          test "$of" = "$serving" || {{ docker stop "$id" && docker rm "$id"; }} >/dev/null
+        done
         there=$(docker ps --all --quiet $mine | wc -l)
-        "$@" --progress quiet up --detach --no-deps --no-recreate --no-build \
+        "$@" --progress quiet up --detach --no-deps --no-recreate --no-build \\
           --scale "web=$((there + 1))" web >&2
         docker ps --all --quiet --no-trunc $mine --filter "label=stagetools.release=$release"
         """,
         layout.system.container,
         release,
-        *_compose(layout, release),
+        serving,
+        *compose_words(layout, release),
     )
 
 
-def sweep(layout: Layout, keep: str) -> Command:
-    """Remove every web container but those of the release `keep`; print what went.
-
-    An interrupted deploy leaves them: nobody approved them, and none may take over.
-    """
-    return script(
-        """
-        docker ps --all --filter "label=com.docker.compose.project=$1" \
-          --filter label=com.docker.compose.service=web \
-          --filter label=com.docker.compose.oneoff=False \
-          --format '{{.ID}} {{.Label "stagetools.release"}}' |
-        while read -r id release; do
-          test "$release" = "$2" || { docker rm --force "$id" >/dev/null; echo "$release"; }
-        done
-        """,
-        layout.system.container,
-        keep,
-    )
+def probe(container: str, *words: str) -> Command:
+    """Ask the container's release how it is; fails when it is not well, or ends."""
+    return sh("docker", "exec", container, "python", "-m", "stagetools.probe", *words)
 
 
 def stop(container: str) -> Command:
@@ -91,14 +82,8 @@ def discard(container: str) -> Command:
 
 def run_inside(container: str, words: Sequence[str], *, tty: bool = False) -> Command:
     """Run a command in a container that runs already."""
-    return sh(
-        "docker",
-        "exec",
-        "--interactive",
-        *(["--tty"] if tty else []),
-        container,
-        *words,
-    )
+    flags = ["--interactive", *(["--tty"] if tty else [])]
+    return sh("docker", "exec", *flags, container, *words)
 
 
 def last_lines(container: str, count: int) -> Command:
@@ -106,7 +91,8 @@ def last_lines(container: str, count: int) -> Command:
     return script(
         """
         docker logs --tail "$2" "$1" 2>&1
-        docker inspect --format 'container {{.State.Status}}, exit code {{.State.ExitCode}}, restarts {{.RestartCount}}' "$1"
+        docker inspect --format \
+          'container {{.State.Status}}, exit code {{.State.ExitCode}}, restarts {{.RestartCount}}' "$1"
         """,
         container,
         count,

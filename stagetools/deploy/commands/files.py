@@ -11,28 +11,27 @@ __all__ = ["read_text", "receive_tree", "write_text"]
 def receive_tree(layout: Layout, release: str, *, base: str) -> Command:
     """Unpack an upload into the release's directory, which appears whole or not at all.
 
-    Standard input: the manifest's length in bytes and the length of the list of removed
-    paths, a line; the manifest; the list, each path ended by a NUL; a gzipped tar.
+    Standard input: a line with three lengths in bytes; then the settings, the manifest and
+    the list of paths to remove, each ended by a NUL; then a gzipped tar.
     With `base`, the files of that release are the starting point, linked and not copied.
     """
     return script(
         """
-        source=$1 base=$2 manifest=$3 part=$1.part
+        source=$1 base=$2 part=$1.part
         rm -rf "$part"
         if test -n "$base"; then cp -al "$base" "$part"; else mkdir "$part"; fi
-        IFS=' ' read -r listed removed
-        head -c "$listed" >"$manifest.part"
+        IFS=' ' read -r settings listed removed
+        head -c "$settings" >"$source.env"
+        head -c "$listed" >"$source.manifest"
         head -c "$removed" >"$part.removed"
         ( cd "$part" && xargs -0 -r rm -rf -- ) <"$part.removed"
         rm -f "$part.removed"
         tar -x -z --no-same-owner --same-permissions --recursive-unlink -C "$part" -f -
         find "$part" -mindepth 1 -type d -empty -delete
-        mv "$manifest.part" "$manifest"
         rm -rf "$source"; mv -T "$part" "$source"
         """,
         layout.source(release),
         layout.source(base) if base else "",
-        layout.manifest(release),
         interpreter="bash",
     )
 

@@ -20,6 +20,7 @@ def look(layout: Layout) -> Command:
         echo "disk_free_kb=$(df -kP / | awk 'NR==2 {print $4}')"
         echo "disk_size_kb=$(df -kP / | awk 'NR==2 {print $2}')"
         echo "systemd=$(test -d /run/systemd/system && echo yes || true)"
+        echo "database=$(stat -c %s "$6" 2>/dev/null || true)"
         echo "uid=$(id -u "$1" 2>/dev/null || true)"
         echo "gid=$(id -g "$1" 2>/dev/null || true)"
         echo "env=$(sha256sum <"$2" 2>/dev/null | cut -c1-64 || true)"
@@ -28,7 +29,9 @@ def look(layout: Layout) -> Command:
         release=${current#run/}; release=${release%.sock}
         echo "release=$release"
         test -z "$release" || echo "record=$(cat "$3/$release.json" 2>/dev/null || true)"
-        echo "authority=$(cat "$5/authority.caddy" 2>/dev/null || true)"
+        echo "taken_ports=$(ss -Hltnp 'sport = :80 or sport = :443' 2>/dev/null |
+          sed -n 's/.*users:(("\\([^"]*\\)".*/\\1/p' | sort -u | tr '\\n' ' ')"
+        echo "authority=$(tr '\\n' '|' 2>/dev/null <"$5/authority.caddy" || true)"
         echo "proxy=$(cat "$5/compose.yaml" "$5/Caddyfile" 2>/dev/null | sha256sum | cut -c1-64)"
         if docker version --format 'docker={{.Server.Version}}' 2>/dev/null; then
           docker compose version --short 2>/dev/null | sed 's/^/compose=/' || true
@@ -43,6 +46,7 @@ def look(layout: Layout) -> Command:
         layout.releases_dir,
         layout.site_dir,
         PROXY_DIR,
+        layout.system.database_sqlite_path,
     )
 
 
@@ -113,8 +117,10 @@ def ensure_account(layout: Layout) -> Command:
     )
 
 
-def hold_lock(layout: Layout, who: str) -> Command:
+def hold_lock(layout: Layout, who: str, wait: float) -> Command:
     """Say `held` and hold the lock while this process hears from us; else say who has it.
+
+    It is waited for so many seconds. A line with words says what is being done.
 
     The holder dies with its standard input, and also when no line comes for
     `LOCK.silence` seconds: a dropped network ends no process by itself.
@@ -123,16 +129,30 @@ def hold_lock(layout: Layout, who: str) -> Command:
         """
         mkdir -p "${1%/*}"
         exec 9>>"$1"
-        flock --nonblock 9 || { cat "$1.who"; exit 75; }
-        printf '%s\\n' "$2" >"$1.who"
+        flock --wait "$4" 9 || { tr '\\n' ' ' <"$1.who"; echo; exit 75; }
+        from=${SSH_CONNECTION:+ from ${SSH_CONNECTION%% *}}
+        echo "$$" >"$1.pid"; echo "$2$from" >"$1.who"
         echo held
-        while IFS= read -r -t "$3" _; do :; done
+        while IFS= read -r -t "$3" line; do
+          test -z "$line" || printf '%s\\n' "$2$from" "now: $line" >"$1.who"
+        done
         """,
         layout.lock_file,
         who,
         LOCK.silence,
+        wait,
         interpreter="bash",
     )
+
+
+def addresses() -> Command:
+    """The server's own addresses, parted by spaces."""
+    return sh("hostname", "--all-ip-addresses")
+
+
+def resolve(domain: str) -> Command:
+    """The addresses that the server's resolver has for a domain, a line each."""
+    return script("getent ahosts \"$1\" | cut -d' ' -f1 | sort -u", domain)
 
 
 def uptime() -> Command:

@@ -1,49 +1,33 @@
-"""What the proxy sees of an installation, and the proxy itself."""
+"""What the proxy sees of an installation: its domains, and the release that serves."""
 
 from collections.abc import Sequence
 
-from stagetools.deploy.layout import PROXY_DIR, WEB_DIR, Layout
+from stagetools.deploy.layout import WEB_DIR, Layout
 from stagetools.deploy.limits import SHUTDOWN
 from stagetools.deploy.shell import Command, script
 
-__all__ = ["TAKEN", "claim_domains", "drain", "start_proxy", "switch", "visit"]
-
+__all__ = ["TAKEN", "claim_domains", "drain", "switch", "switch_back"]
 
 TAKEN = 65
 """The exit status of `claim_domains` when another installation has a domain."""
 
 
-def start_proxy(authority: str) -> Command:
-    """Unpack the proxy's files from standard input (a tar) and start or renew it.
-
-    `authority` is how certificates are made on this server; the first stage decides.
-    """
-    return script(
-        """
-        exec 9>/run/lock/stagetools-proxy.lock; flock 9
-        install -d "$1" "$1/sites"; cd "$1"
-        tar -x --no-same-owner -f -
-        test -f authority.caddy || printf '%s\\n' "$2" >authority.caddy
-        docker compose --progress quiet up --detach --wait 2>&1
-        """,
-        PROXY_DIR,
-        authority,
-    )
-
-
 def claim_domains(layout: Layout, domains: Sequence[str], *, tls: bool) -> Command:
     """Let the proxy find the installation under these domains, and under no other.
 
-    Exits `TAKEN` and prints `<domain> <installation>` when another one has a domain already.
+    Exits `TAKEN` and prints `<domain> <installation>` when another one has a domain
+    already; then nothing was claimed.
     """
     return script(
         """
         web=$1 name=$2 tls=$3 taken=$4; shift 4
         site=$web/sites/$name
+        exec 9>/run/lock/stagetools-domains.lock; flock 9
         for domain in "$@"; do
           there=$(readlink "$web/hosts/$domain" || true)
           case $there in ''|"../sites/$name") ;; *) echo "$domain ${there##*/}"; exit "$taken" ;; esac
         done
+        printf '%s\\n' "$@" >"$site/site"
         if test "$tls" = yes; then : >"$site/tls"; else rm -f "$site/tls"; fi
         for domain in "$@"; do ln -sfn "../sites/$name" "$web/hosts/$domain"; done
         for link in "$web"/hosts/*; do
@@ -51,7 +35,6 @@ def claim_domains(layout: Layout, domains: Sequence[str], *, tls: bool) -> Comma
           domain=${link##*/}
           case " $* " in *" $domain "*) ;; *) rm -f "$link" ;; esac
         done
-        printf '%s\\n' "$@" >"$site/site"
         """,
         WEB_DIR,
         layout.system.name,
@@ -62,7 +45,24 @@ def claim_domains(layout: Layout, domains: Sequence[str], *, tls: bool) -> Comma
 
 
 def switch(layout: Layout, release: str) -> Command:
-    """Send all new requests to the release: one rename(2), on disk before it returns."""
+    """Send all new requests to the release: one rename(2), on disk before it returns.
+
+    Standard input is the release's record, written first: what serves is always known.
+    """
+    return script(
+        """
+        cd "$1"; test -S "run/$2.sock"
+        umask 022; cat >"$3.new"; mv -T "$3.new" "$3"
+        ln -sfn "run/$2.sock" next.sock; mv -T next.sock current.sock; sync -f . "$3"
+        """,
+        layout.site_dir,
+        release,
+        layout.record(release),
+    )
+
+
+def switch_back(layout: Layout, release: str) -> Command:
+    """Send all new requests to a release that has served before, and still runs."""
     return script(
         """
         cd "$1"; test -S "run/$2.sock"
@@ -90,14 +90,4 @@ def drain(layout: Layout, release: str) -> Command:
         """,
         layout.socket(release),
         SHUTDOWN.drain,
-    )
-
-
-def visit(image: str, url: str, limit: float) -> Command:
-    """Ask for the page once, from the server itself, so that its certificate is made."""
-    return script(
-        'docker run --rm --network host --read-only "$1" python -m stagetools.probe "$2" --at 127.0.0.1 --limit "$3"',
-        image,
-        url,
-        limit,
     )

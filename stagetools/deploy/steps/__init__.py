@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-__all__ = ["Outcome", "changed", "unchanged"]
+from stagetools.deploy.layout import Layout
+
+__all__ = ["Outcome", "changed", "still_serves", "unchanged"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,3 +21,8 @@ def changed(text: str) -> Outcome:
 
 def unchanged(text: str) -> Outcome:
     return Outcome(False, text)
+
+
+def still_serves(layout: Layout) -> str:
+    """The middle part of every error before the switch."""
+    return f"What served {layout.system.name} before goes on serving; its data is untouched."

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from stagetools.deploy.commands import server
 from stagetools.deploy.host import Background, Host
@@ -29,6 +29,11 @@ class Held:
             except OSError:
                 return  # the connection is gone, and the lock with it
 
+    def does(self, what: str) -> None:
+        """Tell whoever is refused which step we are at."""
+        with suppress(OSError):
+            self._holder.send(f"{what}\n")
+
     def check(self) -> None:
         """Raise if the server no longer believes that we are alive."""
         if self._holder.is_over():
@@ -45,16 +50,16 @@ class Held:
 
 
 @contextmanager
-def hold(host: Host, layout: Layout, who: str) -> Iterator[Held]:
+def hold(host: Host, layout: Layout, who: str, *, wait: float = 0) -> Iterator[Held]:
     """Hold the stage's lock for a block, or raise LockHeld with the one who has it."""
-    holder = host.start(server.hold_lock(layout, who))
+    holder = host.start(server.hold_lock(layout, who, wait))
     said = holder.first_line()
     if said != "held":
         holder.close()
         raise LockHeld(
             f"{layout.system.name} is being changed right now: {said or 'somebody holds its lock'}.",
             untouched="Nothing was changed.",
-            remedy="Try again when that is over.",
+            remedy="Try again when that is over, or let --wait SECONDS wait for it.",
         )
     held = Held(holder)
     try:

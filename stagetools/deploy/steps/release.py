@@ -1,37 +1,50 @@
 """A release: built, started beside the one that serves, asked, and put before the users."""
 
 import json
+from dataclasses import dataclass
 
-from stagetools.deploy.commands import compose, files, site
+from stagetools.deploy.commands import compose, files, releases, site
 from stagetools.deploy.config import StageConfig
-from stagetools.deploy.facts import Facts, Record
+from stagetools.deploy.facts import Container, Facts, Record
 from stagetools.deploy.host import Host, OnLine
 from stagetools.deploy.layout import Layout
-from stagetools.deploy.limits import HEALTH
-from stagetools.deploy.steps import Outcome, changed, unchanged
+from stagetools.deploy.limits import HEALTH, KEEP
+from stagetools.deploy.steps import Outcome, changed, still_serves, unchanged
 from stagetools.errors import CommandFailed, StageError
 
 __all__ = [
+    "Sick",
+    "again",
     "build",
-    "claim_domains",
+    "configuration",
     "configure",
+    "discard",
     "drain_and_stop",
-    "migrate",
-    "record",
+    "known",
+    "probe",
+    "prune",
+    "refuse",
+    "said_by_probe",
     "start_beside",
-    "sweep",
     "switch",
-    "visit",
-    "wait_until_healthy",
 ]
 
 _MOST_WORKERS = 8  # gunicorn processes chosen by us; each costs some 60 MB
 
 
-def configure(
-    host: Host, layout: Layout, facts: Facts, config: StageConfig, release: str
-) -> None:
-    """Write what compose.yaml's variables stand for in this release."""
+@dataclass(frozen=True, slots=True)
+class Sick:
+    """Why a release must not serve, and its last lines."""
+
+    said: str
+    logs: str
+
+
+def configuration(
+    layout: Layout, facts: Facts, config: StageConfig, release: str
+) -> str:
+    """What compose.yaml's variables stand for in this release."""
+    workers = config.workers or min(max(2, facts.cores), _MOST_WORKERS)
     values = {
         "STAGETOOLS_SYSTEM": layout.system.name,
         "STAGETOOLS_RELEASE": release,
@@ -40,9 +53,16 @@ def configure(
         "STAGETOOLS_RUN_DIR": layout.run_dir,
         "STAGETOOLS_TLS": "off" if config.tls == "off" else "on",
         "ALLOWED_HOSTS": ",".join(config.domains),
-        "WEB_CONCURRENCY": config.workers or min(max(2, facts.cores), _MOST_WORKERS),
+        "WEB_CONCURRENCY": workers,
     }
-    text = "".join(f"{name}={value}\n" for name, value in values.items())
+    return "".join(f"{name}={value}\n" for name, value in values.items())
+
+
+def configure(
+    host: Host, layout: Layout, facts: Facts, config: StageConfig, release: str
+) -> None:
+    """Write the release's configuration beside its files."""
+    text = configuration(layout, facts, config, release)
     host.run(files.write_text(layout.compose_env(release)), stdin=text.encode())
 
 
@@ -59,126 +79,111 @@ def build(host: Host, layout: Layout, release: str, on_line: OnLine) -> Outcome:
     return changed(f"image {layout.system.name}:{release}")
 
 
-def migrate(host: Host, layout: Layout, release: str, on_line: OnLine) -> Outcome:
-    """Apply the release's migrations with the release's own code."""
-    words = ["python", "-m", "stagetools.manage", "migrate", "--no-input"]
-    command = compose.one_off(layout, release, *words)
-    applied = []
-
-    def line(text: str) -> None:
-        on_line(text)
-        applied.append(text.strip().endswith("... OK"))
-
-    try:
-        host.run(command, on_line=line)
-    except CommandFailed as error:
-        raise StageError(
-            "Migrate: a migration failed.",
-            untouched=still_serves(layout)
-            + " Migrations before the failing one stay applied.",
-            remedy="Mend the migration, then deploy again.",
-        ) from error
-    count = sum(applied)
-    return changed(f"{count} applied") if count else unchanged("nothing to apply")
+def again(host: Host, layout: Layout, old: str, new: str) -> Outcome:
+    """Leave a release made of what `old` was made of, under a name of its own."""
+    host.run(releases.again(layout, old, new))
+    return changed(f"{new} is {old} again")
 
 
-def start_beside(host: Host, layout: Layout, release: str) -> str:
+def start_beside(host: Host, layout: Layout, release: str, serving: str) -> str:
     """Start the release without any visitor; its container's id."""
     try:
-        return host.run(compose.start_beside(layout, release)).split()[0]
+        command = compose.start_beside(layout, release, serving=serving)
+        return host.run(command).split()[0]
     except (CommandFailed, IndexError) as error:
         raise StageError(
             "Start: the release's container does not start.",
             untouched=still_serves(layout),
+            remedy="Read what Docker says below.",
         ) from error
 
 
-def wait_until_healthy(
-    host: Host, layout: Layout, release: str, container: str
-) -> Outcome:
-    """Ask the release's own socket until it is well; discard it and raise if it never is."""
-    words = ["python", "-m", "stagetools.probe", str(layout.socket(release))]
-    words += ["--limit", str(HEALTH.start), "--refusals", str(HEALTH.refusals)]
+def probe(host: Host, layout: Layout, release: str, container: str) -> Sick | None:
+    """Ask the release's own socket until it is well; why not, when it never is."""
+    words = [str(layout.socket(release)), "--limit", str(HEALTH.start)]
+    words += ["--refusals", str(HEALTH.refusals)]
     try:
-        host.run(compose.run_inside(container, words))
+        host.run(compose.probe(container, *words))
     except CommandFailed as error:
-        said = _said(error.output)
-        logs = host.run(compose.last_lines(container, 15))
-        host.run(compose.discard(container))
-        raise StageError(
-            f"Health: the new release is not healthy: {said or 'it ended while it started'}.",
-            untouched=still_serves(layout),
-            remedy="Mend what its last lines below say, then deploy again.",
-        ) from CommandFailed("", status=error.status, output=logs.strip())
-    return changed("/healthz answers 200")
+        said = said_by_probe(error.output) or "it ended while it started"
+        return Sick(said, host.run(compose.last_lines(container, 15)).strip())
+    return None
 
 
-def _said(output: str) -> str:
+def refuse(host: Host, layout: Layout, container: str, sick: Sick) -> StageError:
+    """Remove a container that never served; the error that says why."""
+    host.run(compose.discard(container))
+    error = StageError(
+        f"Health: the new release is not healthy: {sick.said}.",
+        untouched=still_serves(layout),
+        remedy="Mend what its last lines below say, then deploy again.",
+    )
+    error.__cause__ = CommandFailed("", status=1, output=sick.logs)
+    return error
+
+
+def discard(host: Host, container: str) -> None:
+    """Remove a container that never served."""
+    host.run(compose.discard(container))
+
+
+def said_by_probe(output: str) -> str:
+    """The answer that a failed probe had, or nothing."""
     try:
         return str(json.loads(output.splitlines()[0])["said"])
     except (IndexError, ValueError, KeyError, TypeError):
         return ""
 
 
-def claim_domains(host: Host, layout: Layout, config: StageConfig) -> None:
-    """Let the proxy find the installation under its domains; raise if another has one."""
-    try:
-        host.run(site.claim_domains(layout, config.domains, tls=config.tls != "off"))
-    except CommandFailed as error:
-        if error.status != site.TAKEN:
-            raise
-        domain, other = error.output.split()
-        raise StageError(
-            f"{domain} belongs to {other} on this server.",
-            untouched=still_serves(layout),
-            remedy=f"Take it out of one of the two: domains in deploy.toml, here or of {other}.",
-        ) from None
+def switch(host: Host, layout: Layout, entry: Record) -> Outcome:
+    """Put the release before the users, and remember that."""
+    host.run(site.switch(layout, entry.release), stdin=entry.to_json().encode())
+    return changed(f"{entry.release} serves")
 
 
-def switch(host: Host, layout: Layout, release: str) -> Outcome:
-    """Put the release before the users."""
-    host.run(site.switch(layout, release))
-    return changed(f"{release} serves")
+def drain_and_stop(
+    host: Host, layout: Layout, old: Container | None, new: str
+) -> Outcome:
+    """Let the release that served before finish its requests, then stop it.
 
-
-def sweep(host: Host, layout: Layout, serving: str) -> None:
-    """Remove what an interrupted deploy left: nobody approved it."""
-    host.run(compose.sweep(layout, keep=serving))
-
-
-def drain_and_stop(host: Host, layout: Layout, before: Facts) -> Outcome:
-    """Let the release that served before finish its requests, then stop it."""
-    old = before.serving(layout.system.name)
+    Unless `new`, the container that serves now, has failed meanwhile: then the old one
+    serves again.
+    """
     if old is None:
         return unchanged("none served before")
     host.run(site.drain(layout, old.release))
+    if sick := _failed_since(host, new):
+        host.run(site.switch_back(layout, old.release))
+        raise refuse(host, layout, new, sick)
     host.run(compose.stop(old.id))
     return changed(f"{old.release} stopped")
 
 
-def visit(host: Host, layout: Layout, config: StageConfig, release: str) -> Outcome:
-    """Make the first visit to each domain, so that no visitor waits for a certificate."""
-    image = f"{layout.system.name}:{release}"
-    scheme = "http" if config.tls == "off" else "https"
-    for domain in config.domains:
-        try:
-            host.run(site.visit(image, f"{scheme}://{domain}", HEALTH.certificate))
-        except CommandFailed as error:
-            raise StageError(
-                f"Visit: {domain} does not answer over {scheme}: {_said(error.output)}.",
-                untouched=f"The release {release} runs, and serves the domains that answer.",
-                remedy=f"Does DNS point {domain} to this server, and are ports 80 and 443 open?"
-                " Mend that: the certificate is then made at the next visit.",
-            ) from None
-    return changed(f"{', '.join(config.domains)}: answered over {scheme}")
+def _failed_since(host: Host, container: str) -> Sick | None:
+    state = host.run(compose.last_lines(container, 15)).strip()
+    if state.endswith("container running, exit code 0, restarts 0"):
+        return None
+    return Sick("it ended after the switch", state)
 
 
-def record(host: Host, layout: Layout, entry: Record) -> None:
-    """Remember the deploy."""
-    path = layout.record(entry.release)
-    host.run(files.write_text(path), stdin=entry.to_json().encode())
+def known(host: Host, layout: Layout) -> list[Record]:
+    """The releases that went live and are kept, the newest first."""
+    found = []
+    for line in host.run(releases.records(layout)).splitlines():
+        size, _, text = line.partition("\t")
+        if entry := Record.parse(text):
+            found.append(entry.with_size(int(size or 0)))
+    return found
 
 
-def still_serves(layout: Layout) -> str:
-    """The middle part of every error before the switch."""
-    return f"What served {layout.system.name} before goes on serving; its data is untouched."
+def prune(host: Host, layout: Layout, serving: str) -> Outcome:
+    """Remove what no kept release needs."""
+    command = releases.prune(
+        layout,
+        serving=serving,
+        keep=KEEP.releases,
+        snapshots=KEEP.snapshots,
+        cache=KEEP.build_cache,
+    )
+    host.run(command)
+    return changed(f"{KEEP.releases} releases and {KEEP.snapshots} snapshots kept")

@@ -1,19 +1,13 @@
 """The server itself: Docker, the installation's account, the proxy."""
 
-import hashlib
-import io
-import tarfile
-from importlib import resources
-
-from stagetools.deploy.commands import server, site
-from stagetools.deploy.config import StageConfig
+from stagetools.deploy.commands import server
 from stagetools.deploy.facts import Facts, parse_facts
 from stagetools.deploy.host import Host, OnLine
 from stagetools.deploy.layout import Layout
 from stagetools.deploy.steps import Outcome, changed, unchanged
-from stagetools.errors import CommandFailed, StageError
+from stagetools.errors import StageError
 
-__all__ = ["bootstrap", "ensure_account", "ensure_proxy", "look", "proxy_is_current"]
+__all__ = ["bootstrap", "ensure_account", "look"]
 
 # Where the distribution's own packages bring Compose v2 and Buildx; apt says which exist.
 _DISTRIBUTION = {
@@ -75,66 +69,3 @@ def ensure_account(host: Host, layout: Layout) -> Outcome:
     if not made:
         return unchanged(f"{layout.home} is as it should be")
     return changed(f"made {', '.join(made)} in {layout.home}")
-
-
-def authority(config: StageConfig) -> str:
-    """How the server makes certificates for this stage, in Caddy's words."""
-    match config.tls:
-        case "internal":
-            return "cert_issuer internal"
-        case "acme":
-            return (
-                f"email {config.email}" if config.email else "# Caddy's default: ACME"
-            )
-        case _:
-            return ""
-
-
-def proxy_is_current(facts: Facts) -> bool:
-    """Whether the server's proxy is configured as this version of stagetools does it."""
-    return facts.proxy == hashlib.sha256(b"".join(_proxy_files().values())).hexdigest()
-
-
-def ensure_proxy(
-    host: Host, facts: Facts, config: StageConfig, on_line: OnLine
-) -> Outcome:
-    """Leave the server's one proxy running, with one authority for its certificates."""
-    wanted = authority(config)
-    if (
-        wanted
-        and facts.authority
-        and (config.tls == "internal")
-        != (facts.authority == authority(StageConfig(stage_name="", tls="internal")))
-    ):
-        raise StageError(
-            f'This server makes its certificates otherwise ("{facts.authority}") than'
-            f' tls = "{config.tls}" says.',
-            untouched="Nothing was changed.",
-            remedy="Give the stages of one server the same tls.",
-        )
-    if proxy_is_current(facts) and (facts.authority or not wanted):
-        return unchanged("Caddy is there")
-    try:
-        host.run(site.start_proxy(wanted), stdin=_proxy_archive(), on_line=on_line)
-    except CommandFailed as error:
-        raise StageError(
-            "The proxy does not start.",
-            untouched="No site was changed.",
-            remedy="Is another program (nginx, apache2) on port 80 or 443? Stop it, then deploy again.",
-        ) from error
-    return changed("Caddy started on ports 80 and 443")
-
-
-def _proxy_files() -> dict[str, bytes]:
-    folder = resources.files("stagetools.deploy") / "proxy"
-    return {name: (folder / name).read_bytes() for name in _PROXY_FILES}
-
-
-def _proxy_archive() -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for name, content in _proxy_files().items():
-            info = tarfile.TarInfo(name)
-            info.size, info.mode = len(content), 0o644
-            tar.addfile(info, io.BytesIO(content))
-    return buffer.getvalue()

@@ -24,18 +24,21 @@ class Target:
 
 
 def upload(
-    host: Host, to: Target, root: Path, tree: Manifest, on_sent: OnSent
+    host: Host, to: Target, root: Path, tree: Manifest, settings: str, on_sent: OnSent
 ) -> Outcome:
-    """Leave the tree in the release's directory; send only what the base has not."""
+    """Leave the tree in the release's directory; send only what the base has not.
+
+    `settings` is what compose.yaml's variables stand for, and goes beside it.
+    """
     old = Manifest(())
     if to.base:
         old = Manifest.parse(host.run(files.read_text(to.layout.manifest(to.base))))
     news, gone = tree.changed_since(old), tree.removed_since(old)
     # what changed is unlinked too: the base's file is the same inode
     removed = b"".join(os.fsencode(path) + b"\0" for path in [*gone, *_paths(news)])
-    listed = tree.text.encode()
-    stream = f"{len(listed)} {len(removed)}\n".encode() + listed + removed
-    stream += archive(root, news)
+    parts = [settings.encode(), os.fsencode(tree.text), removed]
+    stream = f"{' '.join(str(len(part)) for part in parts)}\n".encode()
+    stream += b"".join(parts) + archive(root, news)
     base = to.base if old.entries else ""
     command = files.receive_tree(to.layout, to.release, base=base)
     host.run(command, stdin=stream, on_sent=on_sent)

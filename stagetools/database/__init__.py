@@ -1,0 +1,1 @@
+"""The database's safety, from inside a release: plan, rehearse, snapshot, migrate, reverse."""

@@ -1,0 +1,155 @@
+"""Which migrations are to come, and whether the release that serves can live with them."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from django.db import connection, migrations, models
+from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.migration import Migration
+from django.db.migrations.operations.base import Operation
+from django.db.migrations.state import ProjectState
+
+__all__ = [
+    "Breaking",
+    "applied",
+    "breaking",
+    "irreversible",
+    "known",
+    "label",
+    "pending",
+    "targets",
+    "unknown_to",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Breaking:
+    """One thing that the release before cannot live with."""
+
+    migration: str  # `shop.0003_price`
+    what: str
+
+
+def label(migration: Migration) -> str:
+    """`shop.0003_price`"""
+    return f"{migration.app_label}.{migration.name}"
+
+
+def known() -> list[str]:
+    """Every migration that this release's code has."""
+    loader = MigrationExecutor(connection).loader
+    return sorted(f"{app}.{name}" for app, name in loader.disk_migrations or {})
+
+
+def pending() -> list[tuple[Migration, ProjectState]]:
+    """The migrations that the database lacks, each with the state before it."""
+    executor = MigrationExecutor(connection)
+    plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    state = executor._create_project_state(with_applied_migrations=True)
+    return list(_with_states(plan, state))
+
+
+def applied() -> list[tuple[Migration, ProjectState]]:
+    """The migrations that the database has, each with the state before it, oldest first."""
+    executor = MigrationExecutor(connection)
+    loader = executor.loader
+    full = executor.migration_plan(loader.graph.leaf_nodes(), clean_start=True)
+    plan = [
+        (m, b) for m, b in full if (m.app_label, m.name) in loader.applied_migrations
+    ]
+    return list(_with_states(plan, ProjectState(real_apps=loader.unmigrated_apps)))
+
+
+def unknown_to(names: Iterable[str]) -> list[tuple[Migration, ProjectState]]:
+    """The applied migrations that a release with only `names` does not know."""
+    old = set(names)
+    return [(m, state) for m, state in applied() if label(m) not in old]
+
+
+def targets(names: Iterable[str]) -> dict[str, str]:
+    """Where each app goes back to, for a release with only `names`: newest app first."""
+    old, last, undone = set(names), {}, []
+    for migration, _ in applied():
+        if label(migration) in old:
+            last[migration.app_label] = migration.name
+        else:
+            undone.append(migration.app_label)
+    return {app: last.get(app, "zero") for app in dict.fromkeys(reversed(undone))}
+
+
+def _with_states(
+    plan: Iterable[tuple[Migration, bool]], state: ProjectState
+) -> Iterator[tuple[Migration, ProjectState]]:
+    for migration, _ in plan:
+        yield migration, state
+        state = migration.mutate_state(state, preserve=True)
+
+
+def breaking(plan: Iterable[tuple[Migration, ProjectState]]) -> list[Breaking]:
+    """What the release before cannot live with, while it serves on the new schema."""
+    found = []
+    made: set[tuple[str, str]] = (
+        set()
+    )  # models of this very plan: nobody serves them yet
+    for migration, state in plan:
+        for operation in migration.operations:
+            app = migration.app_label
+            if isinstance(operation, migrations.CreateModel):
+                made.add((app, operation.name_lower))
+            elif (app, _model(operation)) not in made and (
+                what := _why(operation, app, state)
+            ):
+                found.append(Breaking(label(migration), what))
+            state = state.clone()
+            operation.state_forwards(app, state)
+    return found
+
+
+def irreversible(plan: Iterable[tuple[Migration, ProjectState]]) -> list[Breaking]:
+    """The operations that cannot be undone."""
+    return [
+        Breaking(label(migration), operation.describe())
+        for migration, _ in plan
+        for operation in migration.operations
+        if not operation.reversible
+    ]
+
+
+def _model(operation: Operation) -> str:
+    name = (
+        getattr(operation, "model_name", None) or getattr(operation, "name", None) or ""
+    )
+    return str(name).lower()
+
+
+def _why(operation: Operation, app: str, state: ProjectState) -> str:
+    """Why the old code fails after this operation, or nothing."""
+    match operation:
+        case migrations.RemoveField():
+            return f"drops {operation.model_name}.{operation.name}"
+        case migrations.RenameField():
+            return f"renames {operation.model_name}.{operation.old_name}"
+        case migrations.DeleteModel():
+            return f"drops {operation.name}"
+        case migrations.RenameModel():
+            return f"renames {operation.old_name}"
+        case migrations.AlterModelTable():
+            return f"renames the table of {operation.name}"
+        case migrations.AddField() if _insert_needs(operation.field):
+            return f"adds {operation.model_name}.{operation.name}, which old code does not write"
+        case migrations.AlterField() if _insert_needs(operation.field):
+            old = state.models[app, operation.model_name_lower].fields[operation.name]
+            if old.null:
+                return f"forbids NULL in {operation.model_name}.{operation.name}"
+    return ""
+
+
+def _insert_needs(field: models.Field) -> bool:
+    """Whether an INSERT that leaves the column out is refused.
+
+    Django sets a default while it adds the column, and drops it at once: only `db_default`
+    stays in the database.
+    """
+    if field.many_to_many or field.null:
+        return False
+    return not getattr(field, "has_db_default", lambda: False)() and not field.generated

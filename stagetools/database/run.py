@@ -1,0 +1,73 @@
+"""Migrations with the time that each takes, on the live database or on a copy of it."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from django.core.management import call_command
+from django.core.management.commands import migrate as django_migrate
+from django.db import connection
+
+from stagetools.database.copy import copy, integrity, remove
+
+__all__ = ["Told", "is_sqlite", "live_path", "migrate", "on_a_copy"]
+
+Told = Callable[[str, float], None]
+"""A migration's label, and the seconds that it took."""
+
+
+class _Timed(django_migrate.Command):  # type: ignore[misc]
+    """Django's own command, signals and all, with a clock beside it."""
+
+    def __init__(self, told: Told) -> None:
+        super().__init__()
+        self._told, self._started = told, 0.0
+
+    def migration_progress_callback(
+        self, action: str, migration: Any = None, fake: bool = False
+    ) -> None:
+        if action in ("apply_start", "unapply_start"):
+            self._started = time.monotonic()
+        elif action in ("apply_success", "unapply_success"):
+            seconds = time.monotonic() - self._started
+            self._told(f"{migration.app_label}.{migration.name}", seconds)
+
+
+def migrate(told: Told, app: str = "", name: str = "") -> None:
+    """Apply all that is pending, or bring one app to the migration `name` (or `zero`)."""
+    words = [app, name] if app else []
+    call_command(_Timed(told), *words, interactive=False, verbosity=0)
+
+
+def is_sqlite() -> bool:
+    return bool(connection.vendor == "sqlite")
+
+
+def live_path() -> Path:
+    """The live database's file."""
+    return Path(connection.settings_dict["NAME"])
+
+
+@contextmanager
+def on_a_copy(name: str) -> Iterator[float]:
+    """Within the block Django's database is a copy of the live one; yields its seconds.
+
+    The copy lies beside the live one, on the same disk, and is checked before it goes.
+    """
+    live, started = live_path(), time.monotonic()
+    path = live.with_name(name)
+    connection.close()
+    remove(path)
+    try:
+        copy(live, path)
+        connection.settings_dict["NAME"] = str(path)
+        yield time.monotonic() - started
+        connection.close()
+        if (said := integrity(path)) != "ok":
+            raise RuntimeError(f"after the migrations the copy is not sound: {said}")
+    finally:
+        connection.close()
+        connection.settings_dict["NAME"] = str(live)
+        remove(path)

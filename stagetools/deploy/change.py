@@ -1,0 +1,90 @@
+"""What every change of the serving release has in common: start, ask, switch, drain."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from stagetools.deploy.facts import Facts, Record
+from stagetools.deploy.stage import Stage, person, utc_now
+from stagetools.deploy.steps import Outcome, lock, proxy, release
+from stagetools.deploy.terminal import Step
+
+__all__ = ["Change"]
+
+
+class Change:
+    """From the release that serves to another one, which is called `name`."""
+
+    why = "deploy"
+
+    def __init__(self, stage: Stage, held: lock.Held, facts: Facts) -> None:
+        self.stage, self.held, self.facts = stage, held, facts
+        self.host, self.layout, self.config = stage.host, stage.layout, stage.config
+        self.name = self.container = self.origin = ""
+        self.migrations: tuple[str, ...] = ()
+
+    def step(self, title: str, action: Callable[[Step], Outcome]) -> None:
+        """Run one step, unless the server has given us up; the lock says which one."""
+        self.held.check()
+        self.held.does(title)
+        with self.stage.terminal.step(title) as step:
+            step.end(action(step))
+
+    def go_live(self) -> None:
+        """Put the healthy release before the users, and let the one before leave."""
+        self.step("Switch", self.switch)
+        self.step("Drain", self.drain)
+        self.step("Prune", self.prune)
+
+    def new_name(self, fingerprint: str) -> str:
+        """Unique for each change, not for each commit: an environment may change alone."""
+        return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{fingerprint[:7]}"
+
+    # --- the steps --------------------------------------------------------------------
+
+    def start(self, step: Step) -> Outcome:
+        """Start and ask; a release that is not well is removed, and says why."""
+        if sick := self.start_and_ask():
+            raise release.refuse(self.host, self.layout, self.container, sick)
+        return self.healthy()
+
+    def start_and_ask(self) -> release.Sick | None:
+        serving = self.facts.release
+        self.container = release.start_beside(
+            self.host, self.layout, self.name, serving
+        )
+        return release.probe(self.host, self.layout, self.name, self.container)
+
+    def healthy(self) -> Outcome:
+        return Outcome(True, "/healthz answers 200")
+
+    def switch(self, step: Step) -> Outcome:
+        proxy.claim_domains(self.host, self.layout, self.facts, self.config)
+        return release.switch(self.host, self.layout, self.record())
+
+    def drain(self, step: Step) -> Outcome:
+        old = self.facts.serving(self.stage.name)
+        return release.drain_and_stop(self.host, self.layout, old, self.container)
+
+    def prune(self, step: Step) -> Outcome:
+        return release.prune(self.host, self.layout, self.name)
+
+    # --- what is remembered of it -----------------------------------------------------
+
+    def fingerprint(self) -> str:
+        """Of all that the new release is made of."""
+        return self.facts.record.fingerprint if self.facts.record else ""
+
+    def commit(self) -> str:
+        return self.facts.record.commit if self.facts.record else ""
+
+    def record(self) -> Record:
+        return Record(
+            release=self.name,
+            fingerprint=self.fingerprint(),
+            who=person(),
+            commit=self.commit(),
+            at=utc_now().isoformat(),
+            origin=self.origin,
+            why=self.why,
+            migrations=self.migrations,
+        )

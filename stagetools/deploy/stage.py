@@ -1,0 +1,79 @@
+"""A stage with an open connection, and the lock that whoever changes it holds."""
+
+import getpass
+import platform
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from stagetools.deploy.config import StageConfig
+from stagetools.deploy.host import Host, connect
+from stagetools.deploy.layout import Layout
+from stagetools.deploy.steps import lock
+from stagetools.deploy.terminal import Terminal
+from stagetools.system import System
+
+__all__ = ["Stage", "commit_of", "locked", "open_stage", "person", "utc_now"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One stage, with an open connection to its server."""
+
+    host: Host
+    layout: Layout
+    config: StageConfig
+    terminal: Terminal
+
+    @property
+    def name(self) -> str:
+        return self.layout.system.name
+
+
+@contextmanager
+def open_stage(
+    system: System,
+    config: StageConfig,
+    terminal: Terminal,
+    *,
+    accept: str = "",
+    shown: bool = False,
+) -> Iterator[Stage]:
+    """Connect to the stage's server, having verified its key."""
+    confirm = terminal.confirm if terminal.can_ask else None
+    with terminal.step("Connect") if shown else nullcontext() as step:
+        host = connect(config, accept=accept, confirm=confirm)
+        if step:
+            step.outcome = host.address
+    try:
+        yield Stage(host, Layout(system), config, terminal)
+    finally:
+        host.close()
+
+
+@contextmanager
+def locked(stage: Stage, does: str, *, wait: float = 0) -> Iterator[lock.Held]:
+    """Let nobody else change the stage meanwhile; wait so many seconds for the lock."""
+    since = f"since {utc_now():%Y-%m-%d %H:%M:%S} UTC"
+    who = f"{person()} {does}, {since}"
+    with lock.hold(stage.host, stage.layout, who, wait=wait) as held:
+        yield held
+
+
+def person() -> str:
+    """Who types, and on which machine."""
+    return f"{getpass.getuser()}@{platform.node()}"
+
+
+def commit_of(root: Path) -> str:
+    """The commit of the working tree, `-dirty` where it is changed; empty without git."""
+    words = ["git", "describe", "--always", "--dirty", "--abbrev=10"]
+    done = subprocess.run(words, cwd=root, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)

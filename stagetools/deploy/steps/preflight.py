@@ -1,0 +1,65 @@
+"""What stands in the way of a deploy, said before it begins."""
+
+import socket
+
+from stagetools.deploy.commands import server
+from stagetools.deploy.config import StageConfig
+from stagetools.deploy.facts import Facts
+from stagetools.deploy.host import Host
+from stagetools.deploy.steps.source import size
+from stagetools.errors import StageError, UsageError
+
+__all__ = ["refuse_full_disk", "refuse_placeholders", "refuse_wrong_dns"]
+
+_FIRST = 1500 * 10**6  # bytes: Docker, the base images, the first image and its cache
+_NEXT = 300 * 10**6  # bytes: the layers that a change of dependencies makes
+
+
+def refuse_placeholders(config: StageConfig) -> None:
+    """No authority certifies example.com: say so before anything is done."""
+    if config.tls == "acme" and not config.acme_ca and config.placeholder_domains:
+        raise UsageError(
+            f"{', '.join(config.placeholder_domains)} is a placeholder,"
+            " which no authority certifies.",
+            remedy="Set domains in deploy.toml to your own, with DNS that points to the"
+            ' server. To try without one: tls = "internal".',
+        )
+
+
+def refuse_full_disk(facts: Facts) -> None:
+    """A deploy needs room for an image, a copy of the database, and a snapshot of it."""
+    needed = (_NEXT if facts.release else _FIRST) + 2 * facts.database
+    if facts.disk_free < needed:
+        raise StageError(
+            f"The server's disk has {size(facts.disk_free)} free; this deploy may need"
+            f" {size(needed)}.",
+            untouched="Nothing was changed.",
+            remedy="Make room first: `docker system df` and `journalctl --disk-usage` say"
+            " what takes it.",
+        )
+
+
+def refuse_wrong_dns(host: Host, facts: Facts, config: StageConfig) -> None:
+    """An authority asks DNS where a new domain is: see first whether that is here."""
+    if config.tls != "acme":
+        return
+    own = set(host.run(server.addresses()).split()) | _addresses(config.host)
+    for domain in set(config.domains) - set(facts.domains):
+        there = set(host.run(server.resolve(domain)).split())
+        if not there & own:
+            found = (
+                f"points to {', '.join(sorted(there))}" if there else "is not in DNS"
+            )
+            raise StageError(
+                f"{domain} {found}, not to this server: no certificate can be had for it.",
+                untouched="Nothing was changed.",
+                remedy=f"Give it an A (and AAAA) record to {config.host} and wait until it"
+                ' is seen; or take it out of domains; or try with tls = "internal".',
+            )
+
+
+def _addresses(name: str) -> set[str]:
+    try:
+        return {str(found[4][0]) for found in socket.getaddrinfo(name, None)}
+    except OSError:
+        return set()  # a Host of ~/.ssh/config: only ssh knows

@@ -1,0 +1,150 @@
+"""The server's one proxy, and how it finds an installation."""
+
+import hashlib
+import io
+import tarfile
+from importlib import resources
+
+from stagetools.deploy.commands import proxy, site
+from stagetools.deploy.config import StageConfig
+from stagetools.deploy.facts import Facts
+from stagetools.deploy.host import Host, OnLine
+from stagetools.deploy.layout import Layout
+from stagetools.deploy.limits import HEALTH
+from stagetools.deploy.steps import Outcome, changed, still_serves, unchanged
+from stagetools.deploy.steps.release import said_by_probe
+from stagetools.errors import CommandFailed, StageError
+
+__all__ = ["claim_domains", "ensure_proxy", "is_ready", "visit"]
+
+_FILES = ("compose.yaml", "Caddyfile")  # in the order in which their hash is taken
+_DEFAULT = "# Caddy's own choice of ACME authorities"
+
+
+def authority(config: StageConfig) -> str:
+    """How all certificates of a server are made, in the words of Caddy's global options."""
+    if config.tls == "off":
+        return ""
+    if config.tls == "internal":
+        return "cert_issuer internal"
+    options = [f"email {config.email}"] if config.email else []
+    if config.acme_ca:
+        options.append(f"acme_ca {config.acme_ca}")
+    if config.acme_ca_root:
+        options.append(f"acme_ca_root /etc/caddy/{_root_name(config)}")
+    return "\n".join(options) or _DEFAULT
+
+
+def is_ready(facts: Facts, config: StageConfig) -> bool:
+    """Whether the proxy runs, configured as this version of stagetools does it."""
+    has_authority = bool(facts.authority or not authority(config))
+    return has_authority and facts.proxy_runs and _is_current(facts)
+
+
+def _is_current(facts: Facts) -> bool:
+    return facts.proxy == hashlib.sha256(b"".join(_files().values())).hexdigest()
+
+
+def ensure_proxy(
+    host: Host, facts: Facts, config: StageConfig, on_line: OnLine
+) -> Outcome:
+    """Leave the server's one proxy running, with an authority for its certificates."""
+    wanted = authority(config)
+    if is_ready(facts, config):
+        return unchanged("Caddy is there")
+    if facts.taken_ports and not facts.proxy_runs:
+        raise StageError(
+            f"Another program has port 80 or 443: {', '.join(facts.taken_ports)}.",
+            untouched="Nothing of it was changed.",
+            remedy="Stop and disable it (systemctl disable --now NAME), then deploy again.",
+        )
+    try:
+        host.run(proxy.ensure(wanted), stdin=_archive(config), on_line=on_line)
+    except CommandFailed as error:
+        raise StageError(
+            "The proxy does not start.",
+            untouched="The configuration before it is in place; no site was changed.",
+            remedy="Read what Caddy says below.",
+        ) from error
+    return changed("Caddy runs on ports 80 and 443")
+
+
+def claim_domains(
+    host: Host, layout: Layout, facts: Facts, config: StageConfig
+) -> None:
+    """Let the proxy find the installation under its domains; raise if another has one."""
+    try:
+        host.run(site.claim_domains(layout, config.domains, tls=config.tls != "off"))
+        host.run(proxy.except_site(layout, exception(facts, config)))
+    except CommandFailed as error:
+        raise _refused(layout, error) from error
+
+
+def exception(facts: Facts, config: StageConfig) -> str:
+    """A snippet for a stage whose certificates are made otherwise than the server's.
+
+    The proxy finds sites without being told of them, so that none needs a reload, which
+    loses requests; the price is one authority for all. An exception is worth a reload.
+    """
+    wanted = authority(config)
+    if not wanted or wanted == facts.authority.strip():
+        return ""
+    issuer = "internal" if config.tls == "internal" else "acme"
+    names = ", ".join(f"https://{domain}" for domain in config.domains)
+    return f"{names} {{\n\ttls {{\n\t\tissuer {issuer}\n\t}}\n\timport known\n\timport site\n}}\n"
+
+
+def visit(host: Host, layout: Layout, config: StageConfig, release: str) -> Outcome:
+    """Make the first visit to each domain, so that no visitor waits for a certificate."""
+    image = f"{layout.system.name}:{release}"
+    scheme = "http" if config.tls == "off" else "https"
+    for domain in config.domains:
+        try:
+            host.run(proxy.visit(image, f"{scheme}://{domain}", HEALTH.certificate))
+        except CommandFailed as error:
+            raise StageError(
+                f"Visit: {domain} does not answer over {scheme}: {said_by_probe(error.output)}.",
+                untouched=f"The release {release} runs, and serves the domains that answer.",
+                remedy=f"Does DNS point {domain} to this server, and are ports 80 and 443 open?"
+                " Mend that: the certificate is then made at the next visit.",
+            ) from None
+    return changed(f"{', '.join(config.domains)} answers over {scheme}")
+
+
+def _refused(layout: Layout, error: CommandFailed) -> StageError:
+    words = error.output.split()
+    if error.status == site.TAKEN and len(words) == 2:
+        return StageError(
+            f"{words[0]} belongs to {words[1]} on this server.",
+            untouched=still_serves(layout),
+            remedy=f"Take it out of one of the two: domains in deploy.toml, here or of {words[1]}.",
+        )
+    return StageError(
+        "The proxy refuses the site's configuration.",
+        untouched=f"The one before it is in place. {still_serves(layout)}",
+        remedy="Read what Caddy says below.",
+    )
+
+
+def _root_name(config: StageConfig) -> str:
+    content = config.acme_root.encode()
+    return f"acme-root-{hashlib.sha256(content).hexdigest()[:12]}.pem"
+
+
+def _files() -> dict[str, bytes]:
+    folder = resources.files("stagetools.deploy") / "proxy"
+    return {name: (folder / name).read_bytes() for name in _FILES}
+
+
+def _archive(config: StageConfig) -> bytes:
+    """The proxy's files, and the root of an ACME authority that is not public."""
+    files = _files()
+    if config.acme_ca_root:
+        files[_root_name(config)] = config.acme_root.encode()
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size, info.mode = len(content), 0o644
+            tar.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
