@@ -5,10 +5,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from invoke import task
+from invoke import Collection, task
 
 from aaa_env_setup import SYSTEM
-from stagetools.deploy import pipeline, running
+from stagetools import readiness
+from stagetools.deploy import environment, pipeline, relaunch, removal, running
 from stagetools.deploy.config import load, remember
 from stagetools.deploy.stage import open_stage
 from stagetools.deploy.terminal import Terminal, told
@@ -41,6 +42,38 @@ def deploy(context, stage="prod", accept_host_key="", yes=False, wait=0):
     """Put the working tree before the users: upload, build, migrate, switch."""
     named = stage_named(stage, yes=yes)
     pipeline.deploy(ROOT, **named, accept=accept_host_key, wait=wait)
+
+
+@task(
+    help=STAGE
+    | YES
+    | WAIT
+    | {
+        "to": "Which release (or commit) to serve again; the one before unless given.",
+        "restore_database": "Put the snapshot from before its successor's migrations back.",
+    }
+)
+@told
+def rollback(context, stage="prod", to="", restore_database=False, yes=False, wait=0):
+    """Serve an earlier release again, and undo the migrations it does not know."""
+    with open_stage(**stage_named(stage, yes=yes)) as opened:
+        relaunch.rollback(opened, to=to, restore_database=restore_database, wait=wait)
+
+
+@task(help=STAGE)
+@told
+def releases(context, stage="prod"):
+    """List the releases that are kept: when, by whom, from which commit."""
+    with open_stage(**stage_named(stage)) as opened:
+        running.releases(opened)
+
+
+@task(help=STAGE | WAIT)
+@told
+def restart(context, stage="prod", wait=0):
+    """Serve the same release from a new container; no request fails."""
+    with open_stage(**stage_named(stage)) as opened:
+        relaunch.restart(opened, wait=wait)
 
 
 @task(help=STAGE | ACCEPT)
@@ -86,6 +119,53 @@ def ssh(context, stage="prod"):
         sys.exit(running.ssh(opened))
 
 
+@task(name="list", help=STAGE)
+@told
+def env_list(context, stage="prod"):
+    """List what the server's environment file holds, its values masked."""
+    with open_stage(**stage_named(stage)) as opened:
+        environment.list_names(opened)
+
+
+@task(
+    name="set",
+    positional=["value"],
+    help=STAGE | {"value": "KEY=VALUE, or KEY to be asked."},
+)
+@told
+def env_set(context, value, stage="prod"):
+    """Set a value on the server, and serve the release with it; no request fails."""
+    with open_stage(**stage_named(stage)) as opened:
+        environment.set_value(opened, value)
+
+
+@task(name="unset", positional=["key"], help=STAGE | {"key": "The name of a value."})
+@told
+def env_unset(context, key, stage="prod"):
+    """Remove a value from the server, and serve the release without it."""
+    with open_stage(**stage_named(stage)) as opened:
+        environment.unset(opened, key)
+
+
+@task(help=STAGE)
+@told
+def unlock(context, stage="prod"):
+    """End a task that holds the stage's lock, after saying whose it is."""
+    with open_stage(**stage_named(stage)) as opened:
+        removal.unlock(opened)
+
+
+@task(
+    help=STAGE
+    | {"name": "The installation's whole name, in place of being asked for it."}
+)
+@told
+def remove(context, stage="prod", name=""):
+    """Take a stage away from its server; a last copy of its database is kept there."""
+    with open_stage(**stage_named(stage)) as opened:
+        removal.remove(opened, name=name)
+
+
 @task(help={"port": "Where to serve; 8000 unless given."})
 @told
 def dev(context, port=8000):
@@ -98,7 +178,14 @@ def dev(context, port=8000):
 @told
 def test(context, only=""):  # noqa: PT028 - a task, not a test
     """Run the project's tests."""
-    local("-m", "pytest", *(["-k", only] if only else []))
+    local(*readiness.words_of_tests(ROOT), *(["-k", only] if only else []))
+
+
+@task
+@told
+def check(context):
+    """Say what still keeps the working tree from being deployed, and how to mend it."""
+    readiness.check(ROOT, Terminal().say)
 
 
 def local(*words: str) -> None:
@@ -106,3 +193,20 @@ def local(*words: str) -> None:
     status = subprocess.run([sys.executable, *words], cwd=ROOT, check=False).returncode
     if status:
         sys.exit(status)
+
+
+ON_SERVER = [
+    deploy,
+    rollback,
+    releases,
+    restart,
+    status,
+    logs,
+    manage,
+    ssh,
+    unlock,
+    remove,
+]
+HERE = [dev, test, check]
+namespace = Collection(*ON_SERVER, *HERE)
+namespace.add_collection(Collection("env", env_list, env_set, env_unset))

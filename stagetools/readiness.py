@@ -1,0 +1,243 @@
+"""`inv check`: what a change must pass, and what still keeps a project from being deployed.
+
+Django is asked as in an image's build, with a production stage's settings and no variable of
+this machine. Each check runs, also after another one failed. The standard library alone.
+"""
+
+import os
+import re
+import secrets
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+
+from stagetools.adopted import BUILD
+from stagetools.errors import StageError
+
+__all__ = ["Problem", "check", "problems_of_files", "remedy_for", "words_of_tests"]
+
+_SHOWN, _SHOWN_WITH_ADVICE = 25, 5  # last lines of a failing program
+_KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "SYSTEMROOT")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What keeps a change from being deployed, and how to mend it."""
+
+    what: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A check that a program makes: it fails with the program."""
+
+    title: str
+    words: tuple[str, ...]
+    environment: dict[str, str] = field(default_factory=lambda: dict(os.environ))
+    is_first_of_django: bool = False
+
+
+def check(root: Path, say: Callable[[str], None]) -> None:
+    """Run every check that the project at `root` is set up for; StageError if one fails."""
+    failed = []
+    for problem in problems_of_files(root):
+        failed.append(problem.what)
+        say(f"✗ {problem.what}\n  → {problem.remedy}")
+    with tempfile.TemporaryDirectory() as folder:
+        for program in _programs(root, Path(folder)):
+            output = _output_of_failure(program, root)
+            if not output:
+                say(f"✓ {program.title}")
+                continue
+            failed.append(program.title)
+            say(f"✗ {program.title}\n{_explained(output)}")
+            if program.is_first_of_django and "Traceback" in output:
+                break  # the others would say it again
+    if failed:
+        raise StageError(f"Not ready: {len(failed)} to mend.")
+
+
+def _output_of_failure(program: Program, root: Path) -> str:
+    done = subprocess.run(
+        program.words,
+        cwd=root,
+        env=program.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return done.stdout or "it failed and said nothing" if done.returncode else ""
+
+
+def _explained(output: str) -> str:
+    """A program's last words; only the very last where it is known what to do."""
+    advice = remedy_for(output)
+    lines = output.rstrip().splitlines()[-(_SHOWN_WITH_ADVICE if advice else _SHOWN) :]
+    remedy = [f"  → {advice}"] if advice else []
+    return "\n".join([*(f"    {line}" for line in lines), *remedy])
+
+
+# --- programs -------------------------------------------------------------------------
+
+
+def _programs(root: Path, folder: Path) -> Iterator[Program]:
+    yield from _tools(root)
+    build = _as_in_a_build(folder)
+    level = "ERROR" if _is_adopted(root) else "WARNING"
+    deploy = _manage("check", "--deploy", f"--fail-level={level}")
+    yield Program("settings, as production has them", deploy, build, True)
+    missing = _manage("makemigrations", "--check", "--dry-run")
+    yield Program("no migration is missing", missing, build)
+    static = _manage("collectstatic", "--into", str(folder / "static"), "--verbosity=0")
+    yield Program("static files can be hashed", static, build)
+    yield Program("tests", (sys.executable, *words_of_tests(root)))
+
+
+def _tools(root: Path) -> Iterator[Program]:
+    """Those that the project has chosen: they have a table in its pyproject.toml."""
+    tools = _pyproject(root).get("tool", {})
+    if "ruff" in tools and find_spec("ruff"):
+        ruff = (sys.executable, "-m", "ruff")
+        yield Program("format", (*ruff, "format", "--check", "--quiet", "."))
+        yield Program("lint", (*ruff, "check", "--quiet", "."))
+    if "mypy" in tools and find_spec("mypy"):
+        yield Program("types", (sys.executable, "-m", "mypy", "--no-error-summary"))
+
+
+def _manage(*words: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", "stagetools.manage", *words)
+
+
+def words_of_tests(root: Path) -> tuple[str, ...]:
+    """For Python: pytest where the project has set it up, and else Django's own runner."""
+    tools = _pyproject(root).get("tool", {})
+    has_settings = "pytest" in tools or (root / "pytest.ini").exists()
+    if has_settings and find_spec("pytest"):
+        return ("-m", "pytest", "-q")
+    return ("-m", "stagetools.manage", "test", "--verbosity=0")
+
+
+def _as_in_a_build(folder: Path) -> dict[str, str]:
+    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    return kept | {
+        "STAGETOOLS_SYSTEM": BUILD,
+        "SECRET_KEY": secrets.token_urlsafe(50),
+        "ALLOWED_HOSTS": "localhost",
+        "DATABASE_PATH": str(folder / "check.sqlite3"),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+
+
+# --- files ----------------------------------------------------------------------------
+
+_MARKERS = r"^(<{7}|>{7})( |$)"
+_PRIVATE = {".env": ".env*", "data/site.sqlite3": "*.sqlite3*"}
+_OLDEST = (5, 2)
+_PINNED = re.compile(r"^django\s*==\s*(\d+)\.(\d+)", re.IGNORECASE | re.MULTILINE)
+
+
+def problems_of_files(root: Path) -> Iterator[Problem]:
+    """What can be seen without running the project."""
+    if marked := _git(root, "grep", "-lE", _MARKERS):
+        yield Problem(
+            f"markers of an unresolved merge in {', '.join(marked)}",
+            "settle each of them, then `git add` the file",
+        )
+    if _git(root, "rev-parse", "--git-dir"):
+        for path, pattern in _PRIVATE.items():
+            if not _git(root, "check-ignore", path):
+                yield Problem(
+                    f"git would track {path}", f"add a line `{pattern}` to .gitignore"
+                )
+    if _is_adopted(root):
+        yield from _problems_of_requirements(root)
+
+
+def _problems_of_requirements(root: Path) -> Iterator[Problem]:
+    """The image installs what uv.lock, pyproject.toml or requirements.txt declares."""
+    ours = root / "stagetools_project/requirements.txt"
+    requirements = _text(root / "requirements.txt")
+    declared = (
+        (root / "uv.lock").exists(),
+        "dependencies" in _pyproject(root).get("project", {}),
+        requirements,
+        re.search(r"^-r ", _text(ours), re.MULTILINE),
+    )
+    if not any(declared):
+        yield Problem(
+            "nothing says which packages the project needs, so the image would lack them",
+            f"write a requirements.txt, or name yours in {ours.relative_to(root)}:"
+            " -r ../requirements/production.txt",
+        )
+    pinned = _PINNED.search(requirements)
+    if pinned and (int(pinned[1]), int(pinned[2])) < _OLDEST:
+        yield Problem(
+            f"requirements.txt asks for {pinned[0]}; 5.2 is the oldest that is supported",
+            "follow the release notes from one version to the next, then ask for 5.2",
+        )
+
+
+def _is_adopted(root: Path) -> bool:
+    answers = _text(root / ".copier-answers.yml")
+    return bool(re.search(r"^settings_module: *[\"']?\w", answers, re.MULTILINE))
+
+
+def _pyproject(root: Path) -> dict[str, dict[str, object]]:
+    try:
+        return tomllib.loads(_text(root / "pyproject.toml"))
+    except tomllib.TOMLDecodeError:
+        return {}
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+def _git(root: Path, *words: str) -> list[str]:
+    """The lines that git prints; none where it fails, or is no repository."""
+    try:
+        done = subprocess.run(
+            ["git", *words], cwd=root, capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        return []
+    return done.stdout.splitlines() if done.returncode == 0 else []
+
+
+# --- advice ---------------------------------------------------------------------------
+
+_SET_IT = (
+    'the settings insist on {0}: put stand_in(SYSTEM, {0}="…") into'
+    " stagetools_project/settings.py for builds, and for a server"
+    " `inv env.set {0}=VALUE`"
+)
+_ADVICE = (
+    (r"KeyError: '([A-Z][A-Z0-9_]+)'", _SET_IT),
+    (r"Set the ([A-Z][A-Z0-9_]+) environment variable", _SET_IT),
+    (r"UndefinedValueError: ([A-Z][A-Z0-9_]+) not found", _SET_IT),
+    (
+        r"No module named '([\w.]+)'",
+        "declare the package of {0} as a requirement and install it here, or, if it is the"
+        " project's own, add its folder to sys.path in aaa_env_setup.py",
+    ),
+    (
+        r"The file '([^']+)' could not be found",
+        "a stylesheet or a script refers to {0}: add the file, or drop the reference",
+    ),
+    (r"Migrations for '(\w+)'", "python -m stagetools.manage makemigrations {0}"),
+)
+
+
+def remedy_for(output: str) -> str:
+    """What to do about a program's last words, where that is known; or nothing."""
+    for pattern, advice in _ADVICE:
+        if found := re.search(pattern, output):
+            return advice.format(found[1])
+    return ""
