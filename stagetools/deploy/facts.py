@@ -4,7 +4,15 @@ import json
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 
-__all__ = ["Container", "Facts", "Record", "parse_facts"]
+__all__ = ["Container", "Facts", "Record", "parse_facts", "span"]
+
+
+def span(seconds: int) -> str:
+    """So many seconds in the largest whole unit: `3 h`."""
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +63,8 @@ class Record:
 
     def age(self, now: datetime) -> str:
         """How long ago, in the largest whole unit: `3 h ago`."""
-        seconds = int((now - datetime.fromisoformat(self.at)).total_seconds())
-        for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-            if seconds >= size:
-                return f"{seconds // size} {unit} ago"
-        return f"{seconds} s ago"
+        then = datetime.fromisoformat(self.at)
+        return f"{span(int((now - then).total_seconds()))} ago"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from pathlib import PurePosixPath
 
 from stagetools.system import System
 
-__all__ = ["PROXY_DIR", "WEB_DIR", "Layout"]
+__all__ = ["PROXY_DIR", "ROOT", "WEB_DIR", "Layout"]
 
 ROOT = PurePosixPath("/srv/stagetools")
 PROXY_DIR = ROOT / "proxy"

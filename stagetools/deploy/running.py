@@ -5,6 +5,7 @@ import shlex
 import sys
 from datetime import UTC, datetime
 
+from stagetools.deploy import relaunch
 from stagetools.deploy.commands import (
     compose,
 )
@@ -22,7 +23,7 @@ from stagetools.deploy.steps import server
 from stagetools.deploy.steps.source import size
 from stagetools.errors import CommandFailed, StageError
 
-__all__ = ["logs", "manage", "ssh", "status"]
+__all__ = ["logs", "manage", "releases", "ssh", "status"]
 
 
 def status(stage: Stage) -> None:
@@ -37,6 +38,24 @@ def status(stage: Stage) -> None:
             f"{stage.layout.system.name} is not healthy: {said}",
             remedy="Read `inv logs`.",
         )
+
+
+def releases(stage: Stage) -> None:
+    """Print the releases that are kept, the newest first; the arrow marks what serves."""
+    serving = server.look(stage.host, stage.layout).release
+    rows = [("", "release", "when (UTC)", "who", "commit", "size", "what")]
+    for entry in relaunch.releases(stage):
+        what = f"{entry.why} of {entry.origin}" if entry.origin else entry.why
+        if entry.migrations:
+            what += f", migrations {', '.join(entry.migrations)}"
+        mark = "→" if entry.release == serving else ""
+        when = entry.at.removesuffix("+00:00").replace("T", " ")
+        image = size(entry.size) if entry.size else "gone"
+        rows.append((mark, entry.release, when, entry.who, entry.commit, image, what))
+    widths = [max(len(row[column]) for row in rows) for column in range(6)]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        stage.terminal.say("  ".join([*cells, row[6]]))
 
 
 def _rows(

@@ -1,5 +1,6 @@
 """What a person, or a log file, sees of a task: steps with their times, and errors in words."""
 
+import getpass
 import sys
 import time
 from collections import deque
@@ -150,6 +151,12 @@ class Terminal:
         if self._shown:
             self._shown.start()
         return answer
+
+    def ask_secret(self, name: str) -> str:
+        """A value that is not shown while it is typed; without a terminal, standard input."""
+        if self.can_ask:
+            return getpass.getpass(f"{name}: ")
+        return sys.stdin.readline().rstrip("\n")
 
     def confirm(self, question: str) -> bool:
         """Whether a person says yes."""

@@ -9,6 +9,8 @@ __all__ = [
     "build",
     "compose_words",
     "discard",
+    "go_on",
+    "halt",
     "last_lines",
     "probe",
     "run_inside",
@@ -73,6 +75,16 @@ def probe(container: str, *words: str) -> Command:
 def stop(container: str) -> Command:
     """Stop one container, with the grace that compose.yaml gives it, and remove it."""
     return script('docker stop "$1" >/dev/null; docker rm "$1" >/dev/null', container)
+
+
+def halt(container: str) -> Command:
+    """Stop one container, which may go on later."""
+    return sh("docker", "stop", container)
+
+
+def go_on(container: str) -> Command:
+    """Start a stopped container."""
+    return sh("docker", "start", container)
 
 
 def discard(container: str) -> Command:

@@ -4,7 +4,7 @@ from stagetools.deploy.commands.compose import compose_words
 from stagetools.deploy.layout import Layout
 from stagetools.deploy.shell import Command, script
 
-__all__ = ["run"]
+__all__ = ["put_back", "restore", "run", "snapshot_age"]
 
 
 def run(layout: Layout, release: str, *words: str) -> Command:
@@ -26,4 +26,50 @@ def run(layout: Layout, release: str, *words: str) -> Command:
         ),
         *("--no-TTY", "--name", name, "web", "python", "-m", "stagetools.database"),
         *words,
+    )
+
+
+# The file and what SQLite keeps beside it, from $1 to $2; what is not there is no error.
+_MOVE = """
+move() { for suffix in '' -wal -shm; do
+  test ! -e "$1$suffix" || mv "$1$suffix" "$2$suffix"
+done; }
+"""
+
+
+def restore(layout: Layout, snapshot: str, keep: str) -> Command:
+    """Put a snapshot in the database's place, and keep the database as `replaced-<keep>`.
+
+    Nothing may have the database open.
+    """
+    return script(
+        _MOVE
+        + """
+        live=$1 backups=$2 snapshot=$2/$3.sqlite3 kept=$2/replaced-$4.sqlite3 user=$5
+        test -s "$snapshot"
+        install -o "$user" -g "$user" -m 0640 "$snapshot" "$live.new"; sync "$live.new"
+        move "$live" "$kept"; mv "$live.new" "$live"; sync -f "$live"
+        """,
+        layout.system.database_sqlite_path,
+        layout.backups_dir,
+        snapshot,
+        keep,
+        layout.system.user,
+    )
+
+
+def put_back(layout: Layout, keep: str) -> Command:
+    """Undo `restore`."""
+    return script(
+        _MOVE + 'rm -f "$1" "$1-wal" "$1-shm"; move "$2" "$1"; sync -f "$1"',
+        layout.system.database_sqlite_path,
+        layout.backups_dir / f"replaced-{keep}.sqlite3",
+    )
+
+
+def snapshot_age(layout: Layout, snapshot: str) -> Command:
+    """Print how many seconds ago a snapshot was made; fails when it is not there."""
+    return script(
+        'echo $(( $(date +%s) - $(stat -c %Y "$1") ))',
+        layout.backups_dir / f"{snapshot}.sqlite3",
     )

@@ -100,7 +100,7 @@ def ensure_account(layout: Layout) -> Command:
         install -d -m 0755 "$releases"
         if ! test -s "$env"; then
           umask 077
-          printf "SECRET_KEY='%s'\\n" "$(head -c 48 /dev/urandom | base64 -w0 | tr '+/' '-_')" >"$env.new"
+          printf 'SECRET_KEY="%s"\\n' "$(head -c 48 /dev/urandom | base64 -w0 | tr '+/' '-_')" >"$env.new"
           mv "$env.new" "$env"
           echo "created secrets"
         fi

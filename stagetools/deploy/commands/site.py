@@ -6,7 +6,15 @@ from stagetools.deploy.layout import WEB_DIR, Layout
 from stagetools.deploy.limits import SHUTDOWN
 from stagetools.deploy.shell import Command, script
 
-__all__ = ["TAKEN", "claim_domains", "drain", "switch", "switch_back"]
+__all__ = [
+    "TAKEN",
+    "claim_domains",
+    "drain",
+    "pause",
+    "resume",
+    "switch",
+    "switch_back",
+]
 
 TAKEN = 65
 """The exit status of `claim_domains` when another installation has a domain."""
@@ -70,6 +78,19 @@ def switch_back(layout: Layout, release: str) -> Command:
         """,
         layout.site_dir,
         release,
+    )
+
+
+def pause(layout: Layout) -> Command:
+    """Let the proxy find no release: visitors wait there, for `lb_try_duration`."""
+    return script('cd "$1"; mv -T current.sock paused.sock', layout.site_dir)
+
+
+def resume(layout: Layout) -> Command:
+    """Take a pause back, if it was not ended by a switch."""
+    return script(
+        'cd "$1"; test -L current.sock || mv -T paused.sock current.sock',
+        layout.site_dir,
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stagetools.deploy.commands import database
+from stagetools.deploy.facts import span
 from stagetools.deploy.host import Host, OnLine
 from stagetools.deploy.layout import Layout
 from stagetools.deploy.steps import Outcome, changed, unchanged
@@ -22,7 +23,10 @@ __all__ = [
     "plan_undo",
     "rehearse",
     "rehearse_undo",
+    "restore",
+    "restore_back",
     "snapshot",
+    "snapshot_age",
     "try_plan",
     "undo",
 ]
@@ -160,6 +164,29 @@ def undo(host: Host, layout: Layout, release: str, names: Sequence[str]) -> Outc
     """Undo it on the live database, with the newer release's code."""
     said = _undo(host, layout, release, names, "reverse")
     return changed(f"undone in {said:.2f} s")
+
+
+def snapshot_age(host: Host, layout: Layout, name: str) -> str:
+    """How old a snapshot is, as a person reads it."""
+    try:
+        seconds = int(host.run(database.snapshot_age(layout, name)))
+    except CommandFailed:
+        raise StageError(
+            f"The snapshot {name} is no longer kept.",
+            untouched="What served goes on serving.",
+            remedy="Roll back without --restore-database.",
+        ) from None
+    return span(seconds)
+
+
+def restore(host: Host, layout: Layout, name: str, *, keep: str) -> None:
+    """Put the snapshot in the database's place; the database stays as `replaced-<keep>`."""
+    host.run(database.restore(layout, name, keep))
+
+
+def restore_back(host: Host, layout: Layout, *, keep: str) -> None:
+    """Put the database back that `restore` replaced."""
+    host.run(database.put_back(layout, keep))
 
 
 def _undo(

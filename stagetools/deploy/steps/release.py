@@ -21,9 +21,11 @@ __all__ = [
     "discard",
     "drain_and_stop",
     "known",
+    "pause",
     "probe",
     "prune",
     "refuse",
+    "resume",
     "said_by_probe",
     "start_beside",
     "switch",
@@ -157,6 +159,19 @@ def drain_and_stop(
         raise refuse(host, layout, new, sick)
     host.run(compose.stop(old.id))
     return changed(f"{old.release} stopped")
+
+
+def pause(host: Host, layout: Layout, old: Container) -> None:
+    """Keep visitors waiting at the proxy, and stop the release once it is idle."""
+    host.run(site.pause(layout))
+    host.run(site.drain(layout, old.release))
+    host.run(compose.halt(old.id))
+
+
+def resume(host: Host, layout: Layout, old: Container) -> None:
+    """Let the stopped release serve again."""
+    host.run(compose.go_on(old.id))
+    host.run(site.resume(layout))
 
 
 def _failed_since(host: Host, container: str) -> Sick | None:
