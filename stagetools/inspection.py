@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from stagetools.comparison import MISSING, UNKNOWN, Entry, Facts
-from stagetools.system import System
+from stagetools.system import Source, System
 
 __all__ = ["LOOK", "look_here", "parse", "values_of_process", "words"]
 
@@ -119,7 +119,8 @@ def _entry_at(path: Path) -> Entry | None:
 def values_of_process(actual: System, *, in_container: bool) -> dict[str, str]:
     """The attributes of this process, as far as they can be known from inside.
 
-    An image has its own idea of where code and static files are, and no accounts.
+    An image has its own idea of where code and static files are, and a developer of
+    which Python to use.
     """
     values = {
         "user": _known(actual.user),
@@ -132,6 +133,8 @@ def values_of_process(actual: System, *, in_container: bool) -> dict[str, str]:
     }
     if in_container:
         return values | {"static_dir": UNKNOWN}
+    if actual.source is Source.FALLBACK:
+        return values
     prefix = Path(sys.prefix)
     python = prefix / "bin/python"  # whichever of its names it was started by
     return values | {"venv_dir": str(prefix), "python_path": str(python)}

@@ -27,7 +27,9 @@ def named_environment(site: Site, directory: Path) -> None:
     make = [sys.executable, "-m", "venv", "--without-pip", "--symlinks", directory]
     subprocess.run(make, check=True)
     (packages,) = directory.glob("lib/python*/site-packages")
-    ours = [path for path in sys.path if path.endswith("site-packages")]
+    ours = [
+        path for path in sys.path if path.endswith(("site-packages", "dist-packages"))
+    ]
     (packages / "ours.pth").write_text("\n".join(ours))
     site.python = str(directory / "bin/python")
 

@@ -1,0 +1,31 @@
+"""The library's own tests on the other Django that a project may choose."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.server.machines import docker
+
+REPOSITORY = Path(__file__).parents[2]
+TOOLS = (
+    "pytest hypothesis pytest-django pytest-randomly pytest-xdist flask starlette"
+    " uvicorn hypercorn websockets gunicorn 'whitenoise[brotli]' 'django-csp>=4,<5'"
+)
+
+
+@pytest.mark.parametrize("version", ["5.2", "6.1"])
+def test_the_library_keeps_its_promises_on_this_django(version: str) -> None:
+    """In a container with the Python that the image of a project has."""
+    command = (
+        f"pip install -q --root-user-action=ignore 'django~={version}.0' {TOOLS};"
+        "cp -r /repository /copy; cd /copy;"
+        "python -m pytest -q -n2 -p no:cacheprovider -m 'not slow' tests/library"
+    )
+    mount = f"{REPOSITORY}:/repository:ro"
+    image = "python:3.13-slim"
+    said = docker(
+        "run", "--rm", "--volume", mount, "--env", "PYTHONDONTWRITEBYTECODE=1",
+        image, "sh", "-euc", command,
+    )  # fmt: skip
+    assert " passed" in said.splitlines()[-1]
+    assert "skipped" not in said.splitlines()[-1]
