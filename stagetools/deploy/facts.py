@@ -74,6 +74,8 @@ class Facts:
     os: str
     os_version: str
     os_codename: str
+    now: str  # UTC by the server's clock, as a release's name begins
+    newest: str  # the name of the newest release, whether it served or not
     cores: int
     memory: int
     disk_free: int
@@ -128,6 +130,8 @@ def parse_facts(text: str) -> Facts:
         os=values["os"],
         os_version=values["os_version"],
         os_codename=values["os_codename"],
+        now=values["now"],
+        newest=values["newest"],
         cores=int(values["cores"]),
         memory=int(values["memory_kb"]) * 1024,
         disk_free=int(values["disk_free_kb"]) * 1024,

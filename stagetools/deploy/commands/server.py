@@ -15,6 +15,8 @@ def look(layout: Layout) -> Command:
         """
         . /etc/os-release
         echo "os=$ID"; echo "os_version=${VERSION_ID:-}"; echo "os_codename=${VERSION_CODENAME:-}"
+        echo "now=$(date -u +%Y%m%d-%H%M%S)"
+        echo "newest=$(ls "$3" 2>/dev/null | sed -n 's/[.]manifest$//p' | tail -n 1)"
         echo "cores=$(nproc)"
         echo "memory_kb=$(sed -n 's/^MemTotal: *\\([0-9]*\\).*/\\1/p' /proc/meminfo)"
         echo "disk_free_kb=$(df -kP / | awk 'NR==2 {print $4}')"
