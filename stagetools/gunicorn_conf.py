@@ -11,22 +11,29 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from stagetools.logs import to_stdout
+
 bind = os.environ.get("STAGETOOLS_BIND", "127.0.0.1:8000")
 workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
 # 2 workers of 4 threads did 2.4 times the requests of 3 sync workers, for 0.7 of their CPU
 worker_class = "gthread"
 threads = 4
-preload_app = (
-    True  # one import for all workers; a broken one ends the start, and says so
-)
+# one import for all workers; a broken one ends the start, and says so
+preload_app = True
 timeout = 60  # seconds without a sign of life from a worker
-graceful_timeout = (
-    25  # seconds for the requests in flight; whoever stops it waits longer
-)
+graceful_timeout = 25  # seconds for requests in flight; who stops it must wait longer
 umask = 0o007  # the proxy shares the group, and with it the socket
 accesslog = None  # stagetools.requests writes the line, with the request's id
+logconfig_dict = to_stdout() | {
+    "root": {"level": "INFO", "handlers": ["stdout"]},
+    "loggers": {
+        "gunicorn.error": {"level": "INFO", "handlers": ["stdout"], "propagate": False}
+    },
+}
 control_socket_disable = True  # it wants a home that can be written to
-worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - heartbeats must not wait for a disk
+# a worker's sign of life must not wait for a disk
+_MEMORY = Path("/dev/shm")  # noqa: S108
+worker_tmp_dir = str(_MEMORY) if _MEMORY.is_dir() else None
 
 
 def when_ready(server: Any) -> None:

@@ -9,7 +9,13 @@ from typing import Any
 from stagetools.config import Config
 from stagetools.system import System
 
-__all__ = ["REQUEST_ID", "LineFormatter", "RequestIdFilter", "logging_settings"]
+__all__ = [
+    "REQUEST_ID",
+    "LineFormatter",
+    "RequestIdFilter",
+    "logging_settings",
+    "to_stdout",
+]
 
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="-")
 _LINE = "%(asctime)s.%(msecs)03dZ %(levelname)s %(request_id)s %(name)s: %(message)s"
@@ -46,26 +52,31 @@ def _escape(match: re.Match[str]) -> str:
     return match[0].encode("unicode_escape").decode("ascii")
 
 
-def logging_settings(system: System, config: Config) -> dict[str, Any]:
-    """LOGGING. In debug stages a traceback keeps its lines, for a person is reading."""
-    mails = ["mail_admins"] if _mails_errors(config) else []
+def to_stdout(*, keeps_lines: bool = False) -> dict[str, Any]:
+    """The base of a logging configuration: the handler `stdout`, and nothing that logs."""
+    formatter = {"()": "stagetools.logs.LineFormatter", "keeps_lines": keeps_lines}
+    handler = {
+        "class": "logging.StreamHandler",
+        "stream": "ext://sys.stdout",
+        "filters": ["request_id"],
+        "formatter": "line",
+    }
     return {
         "version": 1,
         "disable_existing_loggers": False,
         "filters": {"request_id": {"()": "stagetools.logs.RequestIdFilter"}},
-        "formatters": {"line": _formatter(system)},
-        "handlers": {
-            "stdout": {
-                "class": "logging.StreamHandler",
-                "stream": "ext://sys.stdout",
-                "filters": ["request_id"],
-                "formatter": "line",
-            },
-            "mail_admins": {
-                "class": "django.utils.log.AdminEmailHandler",
-                "level": "ERROR",
-            },
-        },
+        "formatters": {"line": formatter},
+        "handlers": {"stdout": handler},
+    }
+
+
+def logging_settings(system: System, config: Config) -> dict[str, Any]:
+    """LOGGING. In debug stages a traceback keeps its lines, for a person is reading."""
+    base = to_stdout(keeps_lines=system.is_debug)
+    mail = {"class": "django.utils.log.AdminEmailHandler", "level": "ERROR"}
+    mails = ["mail_admins"] if _mails_errors(config) else []
+    return base | {
+        "handlers": {**base["handlers"], "mail_admins": mail},
         "root": {
             "handlers": ["stdout", *mails],
             "level": config.text("LOG_LEVEL", "INFO").upper(),
@@ -80,10 +91,6 @@ def logging_settings(system: System, config: Config) -> dict[str, Any]:
             "django.security.DisallowedHost": {"level": "CRITICAL"},
         },
     }
-
-
-def _formatter(system: System) -> dict[str, Any]:
-    return {"()": "stagetools.logs.LineFormatter", "keeps_lines": system.is_debug}
 
 
 def _mails_errors(config: Config) -> bool:

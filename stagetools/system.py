@@ -5,6 +5,7 @@ of the stage name is the stage: p production, q qualification, i integration, d 
 so that `shop_dsearch` is a development stage for one branch.
 """
 
+import os
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -129,7 +130,8 @@ class System:
     @property
     def bin_dir(self) -> Path:
         """`/home/shop_prod/bin`"""
-        return self.venv_dir / "bin"
+        on_windows = self.own_venv_dir and os.name == "nt"
+        return self.venv_dir / ("Scripts" if on_windows else "bin")
 
     @property
     def lib_dir(self) -> Path:

@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+import statistics
 import threading
 import time
 from pathlib import Path
@@ -67,10 +68,12 @@ def test_the_health_check_answers_on_any_host_and_scheme(server: Server) -> None
 
 def test_the_health_check_is_cheap_and_not_logged(server: Server) -> None:
     server.get("/healthz")
-    started = time.perf_counter()
+    seconds = []
     for _ in range(20):
+        started = time.perf_counter()
         assert server.get("/healthz")[0] == 200
-    assert (
+        seconds.append(time.perf_counter() - started)
+    assert statistics.median(seconds) < 0.025  # a connection included
         time.perf_counter() - started
     ) / 20 < 0.025  # seconds, a connection included
     assert "GET /healthz" not in server.log
@@ -116,6 +119,15 @@ def test_a_request_is_one_line_with_its_id(server: Server) -> None:
         r'INFO \w{16} stagetools.requests: "GET /" 200 \d+ms 203.0.113.9$', line
     )
     assert "hidden-one" not in server.log
+
+
+def test_every_line_is_of_one_form_gunicorns_own_too(server: Server) -> None:
+    server.get("/fail/")
+    assert "stagetools" in server.log
+    for line in server.log.splitlines():
+        assert re.match(
+            r"20\d\d-\d\d-\d\dT[\d:.]{12}Z [A-Z]+ (-|\w{16}) [\w.]+: ", line
+        ), line
 
 
 def test_an_id_from_outside_is_not_used(server: Server) -> None:
