@@ -74,8 +74,6 @@ def test_the_health_check_is_cheap_and_not_logged(server: Server) -> None:
         assert server.get("/healthz")[0] == 200
         seconds.append(time.perf_counter() - started)
     assert statistics.median(seconds) < 0.025  # a connection included
-        time.perf_counter() - started
-    ) / 20 < 0.025  # seconds, a connection included
     assert "GET /healthz" not in server.log
 
 
