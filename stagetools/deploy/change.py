@@ -1,14 +1,19 @@
 """What every change of the serving release has in common: start, ask, switch, drain."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 
 from stagetools.deploy.facts import Facts, Record
 from stagetools.deploy.stage import Stage, person, utc_now
 from stagetools.deploy.steps import Outcome, lock, proxy, release
 from stagetools.deploy.terminal import Step
+from stagetools.errors import StageError
 
 __all__ = ["Change"]
+
+
+_STAMP = "%Y%m%d-%H%M%S"
 
 
 class Change:
@@ -36,8 +41,16 @@ class Change:
         self.step("Prune", self.prune)
 
     def new_name(self, fingerprint: str) -> str:
-        """Unique for each change, not for each commit: an environment may change alone."""
-        return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{fingerprint[:7]}"
+        """Unique for each change, not for each commit: an environment may change alone.
+
+        Names sort by age. The time is the server's, and goes on from the newest name when
+        the server's clock was put back.
+        """
+        now = datetime.strptime(self.facts.now, _STAMP).replace(tzinfo=UTC)
+        if self.facts.newest:
+            newest = datetime.strptime(self.facts.newest[:15], _STAMP)
+            now = max(now, newest.replace(tzinfo=UTC) + timedelta(seconds=1))
+        return f"{now:{_STAMP}}-{fingerprint[:7]}"
 
     # --- the steps --------------------------------------------------------------------
 
@@ -52,7 +65,12 @@ class Change:
         self.container = release.start_beside(
             self.host, self.layout, self.name, serving
         )
-        return release.probe(self.host, self.layout, self.name, self.container)
+        try:
+            return release.probe(self.host, self.layout, self.name, self.container)
+        except BaseException:  # Ctrl-C, too: nobody approved it, so it goes
+            with suppress(StageError):
+                release.discard(self.host, self.container)
+            raise
 
     def healthy(self) -> Outcome:
         return Outcome(True, "/healthz answers 200")
