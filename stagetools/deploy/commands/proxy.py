@@ -8,17 +8,19 @@ __all__ = ["REFUSED", "ensure", "except_site", "visit"]
 REFUSED = 65
 """The exit status when Caddy does not accept a configuration; the one before stays."""
 
-# "$dir/$1.new" becomes "$dir/$1" if Caddy accepts the whole with it; else nothing has changed.
+# Each "FILE.new" becomes "FILE" if Caddy accepts the whole with them; else nothing has changed.
 _ADOPT = r"""
 adopt() {
-  cp -p "$dir/$1" "$dir/$1.before" 2>/dev/null || rm -f "$dir/$1.before"
-  mv "$dir/$1.new" "$dir/$1"
+  for file; do
+    cp -p "$file" "$file.before" 2>/dev/null || rm -f "$file.before"
+    mv "$file.new" "$file"
+  done
   if ! docker run --rm --network none --volume "$dir:/etc/caddy:ro" caddy:2 \
       caddy validate --config /etc/caddy/Caddyfile --adapter caddyfile >"$dir/.said" 2>&1; then
-    mv "$dir/$1.before" "$dir/$1" 2>/dev/null || rm -f "$dir/$1"
+    for file; do mv "$file.before" "$file" 2>/dev/null || rm -f "$file"; done
     tail -3 "$dir/.said"; exit "$refused"
   fi
-  rm -f "$dir/$1.before" "$dir/.said"
+  for file; do rm -f "$file.before"; done; rm -f "$dir/.said"
 }
 reload() {
   docker compose exec --no-TTY caddy caddy reload --config /etc/caddy/Caddyfile \
@@ -40,12 +42,11 @@ def ensure(authority: str) -> Command:
         dir=$1 refused=$3
         install -d -m 0755 /srv/stagetools /srv/stagetools/web "$dir" "$dir/sites"; cd "$dir"
         running=$(docker compose --project-name stagetools-proxy ps --quiet --status running 2>/dev/null || true)
-        tar -x --no-same-owner --transform 's/$/.new/' -f -
-        mv compose.yaml.new compose.yaml
+        rm -f ./*.new; tar -x --no-same-owner --transform 's/$/.new/' -f -
         if test -n "$2" && ! test -f authority.caddy; then
-          printf '%s\\n' "$2" >authority.caddy.new; adopt authority.caddy
+          printf '%s\\n' "$2" >authority.caddy.new
         fi
-        adopt Caddyfile
+        adopt $(ls -- *.new | sed 's/[.]new$//')
         docker compose --progress quiet up --detach --wait 2>&1
         test -z "$running" || reload
         """,
