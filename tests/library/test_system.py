@@ -5,12 +5,14 @@ import os
 import string
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import stagetools
 from stagetools.errors import SystemNameError, UsageError
 from stagetools.system import CONVENTION, NAME_MAX, Source, Stage, System
 from stagetools.utils import get_actual_system_from_name, get_expected_system_from_name
@@ -325,3 +327,8 @@ def test_a_refused_name_is_a_usage_error() -> None:
     with pytest.raises(UsageError) as refused:
         get_expected_system_from_name("shop")
     assert refused.value.exit_code == 2
+
+
+def test_the_version_is_said_once() -> None:
+    text = (Path(__file__).parents[2] / "pyproject.toml").read_text()
+    assert tomllib.loads(text)["project"]["version"] == stagetools.__version__

@@ -46,13 +46,16 @@ def install(machine: Server, project: Project, into: str, *servers: str) -> Path
     """As the documentation says it: an environment, the wheel, an account, `init-etc`."""
     wheel, slug = build_wheel(project), project.slug
     docker("cp", str(wheel), f"{machine.container}:/root/{wheel.name}")
-    machine.run(f"python3 -m venv {into}")
-    machine.run(f"{into}/bin/pip install -q /root/{wheel.name} {' '.join(servers)}")
     machine.run(
         f"useradd --system --user-group --create-home --home-dir /home/{slug}_prod {slug}_prod;"
-        f"cd /; {into}/bin/{slug} init-etc --systemd --hosts {slug}.example.com;"
-        f"runuser -u {slug}_prod -- {into}/bin/{slug} migrate -v0;"
-        f"{into}/bin/{slug} collectstatic --into /home/{slug}_prod/static -v0"
+        f"python3 -m venv {into}"
+    )
+    machine.run(f"{into}/bin/pip install -q /root/{wheel.name} {' '.join(servers)}")
+    machine.run(
+        f"ln -s {into}/bin/{slug} /usr/local/bin/{slug};"
+        f"cd /; {slug} init-etc --systemd --hosts {slug}.example.com;"
+        f"runuser -u {slug}_prod -- {slug} migrate -v0;"
+        f"{slug} collectstatic --into /home/{slug}_prod/static -v0"
     )
     return wheel
 
@@ -66,13 +69,15 @@ def mysite(machine: Server, new_project: Callable[..., Project]) -> Path:
 
 
 def serve(machine: Server, name: str, server: str) -> None:
-    """Start the unit that `init-etc` wrote, and wait until its socket answers."""
+    """Start the unit that `init-etc` wrote, and no other; wait until its socket answers."""
     slug = name.rpartition("_")[0]
     unit = f"/etc/{slug}/{name}-{server}.service"
+    others = " ".join(f"{name}-{other}" for other in SERVERS)
+    machine.run(f"for u in {others}; do systemctl disable -q --now $u || true; done")
     try:
         machine.run(f"systemctl enable --now {unit}")
         probe = f"-m stagetools.probe /run/{name}/web.sock --limit 20"
-        machine.run(f"/opt/{slug}/bin/python {probe}")
+        machine.run(f"$(dirname $(realpath /usr/local/bin/{slug}))/python {probe}")
     except RuntimeError as error:
         raise RuntimeError(f"{error}\n{machine.run('journalctl -n 40')}") from None
 
@@ -110,7 +115,6 @@ def test_the_unit_serves_the_page_and_is_closed(
     assert exposure, analysis
     print(f"{server}: exposure {exposure[1]}")  # noqa: T201 - for the note
     assert float(exposure[1]) < 3.0
-    machine.run(f"systemctl disable --now mysite_prod-{server}")
 
 
 def test_what_serves_is_what_the_name_promises(machine: Server, mysite: Path) -> None:
@@ -135,9 +139,9 @@ def test_the_key_is_nobody_elses(machine: Server, mysite: Path) -> None:
 def test_two_projects_on_one_machine_do_not_meet(
     machine: Server, mysite: Path, new_project: Callable[..., Project]
 ) -> None:
-    install(
-        machine, new_project(project_slug="other", project_name="Other"), "/opt/other"
-    )
+    """The other one lives in an environment of its own name, as the convention has it."""
+    project = new_project(project_slug="other", project_name="Other")
+    install(machine, project, "/home/other_prod")
     for name in ("mysite_prod", "other_prod"):
         serve(machine, name, "gunicorn")
     for name, title in (("mysite_prod", "My Site"), ("other_prod", "Other")):
@@ -148,6 +152,10 @@ def test_two_projects_on_one_machine_do_not_meet(
         "grep -h SECRET_KEY /etc/mysite/settings.ini /etc/other/settings.ini"
     )
     assert len(set(keys.splitlines())) == 2
+    machine.run("install -d -o other_prod -g other_prod -m 0755 /home/other_prod/media")
+    python = "/home/other_prod/bin/python"
+    said = machine.run(f"cd /; runuser -u other_prod -- {python} -m stagetools")
+    assert said.endswith("the virtual environment's directory: as expected")
 
 
 def test_postgresql_knows_the_installation_by_its_account(
