@@ -60,17 +60,19 @@ class Project:
         return [p.relative_to(self.path) for p in self.path.rglob("*") if p.is_file()]
 
 
-@pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def copy_of_template(folder: Path, *, with_library: bool = True) -> Path:
     """The template as it stands in the working tree, committed in a repository of its own.
 
-    Copier warns of an uncommitted tree, and would render the last tag of this one.
+    Copier warns of an uncommitted tree, and would render the last tag of this one. Without
+    the library, which is rendered verbatim, the rest is rendered in half the time.
     """
-    folder = tmp_path_factory.mktemp("template")
+    leave = shutil.ignore_patterns(
+        *LEFT_BEHIND, *([] if with_library else ["stagetools"])
+    )
     shutil.copy(ROOT / "copier.yml", folder)
-    for part in ("template", "stagetools"):
-        leave = shutil.ignore_patterns(*LEFT_BEHIND)
-        shutil.copytree(ROOT / part, folder / part, symlinks=True, ignore=leave)
+    shutil.copytree(ROOT / "template", folder / "template", symlinks=True, ignore=leave)
+    if with_library:
+        shutil.copytree(ROOT / "stagetools", folder / "stagetools", ignore=leave)
     git(folder, "init", "--quiet", "--initial-branch=main")
     git(folder, "add", "--all")
     git(folder, "commit", "--quiet", "--message=The template")
@@ -78,10 +80,36 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository of the template."""
+    return copy_of_template(tmp_path_factory.mktemp("template"))
+
+
+@pytest.fixture(scope="session")
+def light_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository of the template without the library."""
+    return copy_of_template(tmp_path_factory.mktemp("light"), with_library=False)
+
+
+@pytest.fixture(scope="session")
 def render(
     template: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., Project]:
     """Render with these answers and else the defaults; the same answers, the same project."""
+    return renderer(template, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def render_light(
+    light_template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Project]:
+    """The same without the library: for whoever only reads what is rendered."""
+    return renderer(light_template, tmp_path_factory)
+
+
+def renderer(
+    template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Project]:
     made: dict[frozenset[tuple[str, str]], Project] = {}
 
     def render(**answers: str) -> Project:

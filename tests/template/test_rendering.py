@@ -13,8 +13,8 @@ import copier
 import pytest
 import yaml
 
-ANSWERS = [{}, {"django": "6.1"}, {"project_slug": "blue_heron"}]
-HOSTILE_NAME = """O'Neill & "Söhne" \\ <b>日本</b> 👩‍🚀 # *_`~|"""
+from tests.template.matrix import HOSTILE_NAME
+
 LARGEST = {"files": 60, "lines": 2000}  # DESIGN of the project, besides stagetools/
 SECONDS = 3  # within which a project is rendered
 
@@ -98,35 +98,6 @@ def test_the_library_is_rendered_as_real_files_and_verbatim(template, render):
     assert not (project.path / "stagetools").is_symlink()
 
 
-@pytest.mark.parametrize("answers", ANSWERS, ids=str)
-def test_nothing_is_left_of_the_templates_own_language(render, answers):
-    project = render(**answers)
-    for name in ours(project):  # the library is verbatim
-        text = project.read(name)
-        assert not re.search(r"[{}]|\.jinja$", str(name)), name
-        assert "project_slug" not in text or name.suffix == ".yml", name
-        if "templates" not in name.parts:  # Django's language looks the same
-            assert not re.search(r"(?<!\$)\{\{|\{%|%\}", text), name
-
-
-@pytest.mark.parametrize("answers", ANSWERS, ids=str)
-def test_files_end_with_one_newline_and_lines_without_blanks(render, answers):
-    project = render(**answers)
-    for name in project.files:
-        text = (project.path / name).read_bytes().decode()
-        assert "\r" not in text, name
-        assert not re.search(r"[ \t]+$", text, re.MULTILINE), name
-        assert not text or re.search(r"\S\n\Z", text), name
-        assert "\n\n\n\n" not in text, name
-
-
-@pytest.mark.parametrize("answers", ANSWERS, ids=str)
-def test_a_linter_and_a_formatter_have_nothing_to_say(render, answers):
-    project = render(**answers)
-    project.run("ruff", "check", ".")
-    project.run("ruff", "format", "--check", ".")
-
-
 def test_files_that_a_program_reads_are_well_formed(render):
     project = render(project_name=HOSTILE_NAME)
     for name in project.files:
@@ -205,37 +176,3 @@ def test_the_hooks_refuse_secrets_and_databases_alone(render):
         "id_rsa.pub",
     ]:
         assert not refused.search(name), name
-
-
-def test_what_the_end_of_a_copy_tells_to_type_is_what_there_is(
-    template, tmp_path, monkeypatch, capfd
-):
-    monkeypatch.chdir(tmp_path)
-    copier.run_copy(str(template), "my site", defaults=True, vcs_ref="HEAD")
-    told = capfd.readouterr().err.partition("is ready.")[2]
-    commands = re.findall(r"^  (\S.*)$", told, re.MULTILINE)
-    assert commands[:2] == ["cd 'my site'", "uv run inv dev"]
-    assert commands[2].startswith("git init")
-    assert commands[3] == "uv run inv deploy"
-    assert len(commands) == 4
-
-
-def test_an_update_brings_the_templates_change_and_keeps_an_edit(
-    template, git, tmp_path
-):
-    source, project = tmp_path / "template", tmp_path / "project"
-    git(tmp_path, "clone", "--quiet", str(template), "template")
-    git(source, "tag", "v0.1.0")
-    copier.run_copy(str(source), project, defaults=True, quiet=True)
-    views = project / "mysite/views.py"
-    views.write_text(views.read_text() + "\n# mine\n")
-    git(project, "init", "--quiet")
-    git(project, "add", "--all")
-    git(project, "commit", "--quiet", "--message=Mine")
-    (source / "template/manage.py").write_text("# theirs\n")
-    git(source, "commit", "--quiet", "--all", "--message=Theirs")
-    git(source, "tag", "v0.2.0")
-    copier.run_update(project, defaults=True, quiet=True, overwrite=True)
-    assert views.read_text().endswith("\n# mine\n")
-    assert (project / "manage.py").read_text() == "# theirs\n"
-    assert not git(project, "ls-files", "--unmerged")
