@@ -6,6 +6,7 @@ every release serves the archive too.
 """
 
 import re
+import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,7 +50,8 @@ def keep_hashed_files(static_root: Path, archive: Path) -> None:
             kept.touch()
             continue
         kept.parent.mkdir(parents=True, exist_ok=True)
-        part = kept.with_name(f"{kept.name}.part")  # never half a file under its name
+        # never half a file under its name, nor two releases that write the same part
+        part = kept.with_name(f"{kept.name}.{secrets.token_hex(4)}.part")
         shutil.copyfile(file, part)
         part.replace(kept)
 
