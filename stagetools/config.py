@@ -86,7 +86,7 @@ class Config:
         return Path(value).expanduser() if value else default
 
     def refusal(self, name: str, problem: str, remedy: str) -> ConfigError:
-        """The error that names a variable and both places to set it; never its value."""
+        """The error that names a variable, and both places to set it."""
         where = f"in the environment or in {self.path}"
         return ConfigError(f"{name} {problem}.", remedy=f"{remedy}, {where}.")
 

@@ -140,7 +140,7 @@ def test_two_projects_on_one_machine_do_not_meet(
     machine: Server, mysite: Path, new_project: Callable[..., Project]
 ) -> None:
     """The other one lives in an environment of its own name, as the convention has it."""
-    project = new_project(project_slug="other", project_name="Other")
+    project = new_project(project_slug="other", project_name="Other", django="6.1")
     install(machine, project, "/home/other_prod")
     for name in ("mysite_prod", "other_prod"):
         serve(machine, name, "gunicorn")
