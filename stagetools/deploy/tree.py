@@ -55,9 +55,13 @@ class Manifest:
 
     @classmethod
     def parse(cls, text: str) -> "Manifest":
-        """What `text` wrote; a line that is not an entry's makes it empty."""
-        rows = [line.split(" ", 2) for line in text.splitlines()]
-        if any(len(row) != 3 for row in rows):
+        """What `text` wrote; a line that is not an entry's makes it empty.
+
+        So does a name that was not UTF-8, and came back without its bytes: a file that
+        cannot be named cannot be removed either.
+        """
+        rows = [line.split(" ", 2) for line in text.removesuffix("\n").split("\n")]
+        if "\N{REPLACEMENT CHARACTER}" in text or any(len(row) != 3 for row in rows):
             return cls(())
         return cls(tuple(Entry(path, kind, digest) for digest, kind, path in rows))
 

@@ -1,0 +1,194 @@
+"""What the proxy finds: domains and the link to the release that serves, on real files."""
+
+import socket
+import threading
+from contextlib import suppress
+
+import pytest
+
+from stagetools.deploy.commands import site
+
+
+@pytest.fixture
+def sites(machine, layout, other):
+    for of in (layout, other):
+        machine.at(of.run_dir).mkdir(parents=True, exist_ok=True)
+    return machine
+
+
+def claim(sites, of, *domains: str, tls: bool = True) -> str:
+    return sites.run(site.claim_domains(of, domains, tls=tls))
+
+
+def hosts(sites, layout) -> dict[str, str]:
+    folder = sites.at(layout.site_dir.parents[1] / "hosts")
+    return {link.name: str(link.readlink()) for link in folder.iterdir()}
+
+
+def test_each_domain_leads_to_the_site(sites, layout) -> None:
+    claim(sites, layout, "a.test", "b.test")
+    assert hosts(sites, layout) == {
+        "a.test": "../sites/shop_prod",
+        "b.test": "../sites/shop_prod",
+    }
+    assert (sites.at(layout.site_dir) / "site").read_text() == "a.test\nb.test\n"
+    folder = sites.at(layout.site_dir.parents[1])
+    assert (folder / "hosts/a.test/site").exists()
+
+
+def test_a_second_claim_changes_nothing(sites, layout) -> None:
+    claim(sites, layout, "a.test")
+    before = hosts(sites, layout)
+    claim(sites, layout, "a.test")
+    assert hosts(sites, layout) == before
+
+
+def test_a_domain_that_is_no_longer_named_is_let_go(sites, layout, other) -> None:
+    claim(sites, other, "c.test")
+    claim(sites, layout, "a.test", "b.test")
+    claim(sites, layout, "b.test")
+    assert hosts(sites, layout).keys() == {"b.test", "c.test"}
+
+
+def test_one_domain_is_not_taken_for_the_part_of_another(sites, layout) -> None:
+    claim(sites, layout, "a.test", "aa.test", "a.test.test")
+    claim(sites, layout, "aa.test")
+    assert hosts(sites, layout).keys() == {"aa.test"}
+
+
+def test_a_domain_of_another_site_is_refused_and_nothing_is_claimed(
+    sites, layout, other
+) -> None:
+    claim(sites, other, "b.test")
+    claim(sites, layout, "old.test", tls=False)
+    done = sites.attempt(site.claim_domains(layout, ["a.test", "b.test"], tls=True))
+    assert (done.returncode, done.stdout) == (site.TAKEN, b"b.test blog_prod\n")
+    assert hosts(sites, layout) == {
+        "b.test": "../sites/blog_prod",
+        "old.test": "../sites/shop_prod",
+    }
+    assert (sites.at(layout.site_dir) / "site").read_text() == "old.test\n"
+    assert not (sites.at(layout.site_dir) / "tls").exists()
+
+
+def test_tls_is_a_file_that_the_proxy_looks_for(sites, layout) -> None:
+    tls = sites.at(layout.site_dir) / "tls"
+    claim(sites, layout, "a.test", tls=True)
+    assert tls.exists()
+    claim(sites, layout, "a.test", tls=False)
+    assert not tls.exists()
+
+
+def test_two_sites_that_want_one_domain_at_once_do_not_both_get_it(
+    sites, layout, other
+) -> None:
+    done = []
+
+    def want(of) -> None:
+        done.append(
+            sites.attempt(site.claim_domains(of, ["a.test"], tls=True)).returncode
+        )
+
+    threads = [threading.Thread(target=want, args=(of,)) for of in (layout, other)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(done) == [0, site.TAKEN]
+
+
+# --- the switch -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def listen(sites, layout):
+    """Bind a release's socket, as its container does."""
+    bound = []
+
+    def listen(release: str) -> socket.socket:
+        # from within the folder: a socket's path has 107 bytes at most, says unix(7)
+        path = sites.at(layout.run_dir) / f"{release}.sock"
+        short = sites.root / "s"
+        with suppress(FileExistsError):
+            short.symlink_to(path.parent)
+        server = socket.socket(socket.AF_UNIX)
+        server.bind(f"{short}/{path.name}")
+        server.listen()
+        bound.append(server)
+        return server
+
+    yield listen
+    for server in bound:
+        server.close()
+
+
+def serving(sites, layout) -> str:
+    return str(sites.at(layout.current).readlink())
+
+
+def test_a_switch_leads_to_the_release_and_records_it(sites, layout, listen) -> None:
+    listen("R1")
+    sites.run(site.switch(layout, "R1"), stdin=b'{"release": "R1"}')
+    assert serving(sites, layout) == "run/R1.sock"
+    assert sites.at(layout.record("R1")).read_text() == '{"release": "R1"}'
+
+
+def test_a_release_that_does_not_listen_is_never_switched_to(
+    sites, layout, listen
+) -> None:
+    listen("R1")
+    sites.run(site.switch(layout, "R1"), stdin=b"{}")
+    assert sites.attempt(site.switch(layout, "R2"), b"{}").returncode != 0
+    assert serving(sites, layout) == "run/R1.sock"
+    assert not sites.at(layout.record("R2")).exists()
+
+
+def test_the_link_is_there_at_every_moment_of_a_switch(sites, layout, listen) -> None:
+    for release in ("R1", "R2"):
+        listen(release)
+    sites.run(site.switch(layout, "R1"), stdin=b"{}")
+    link, seen, over = sites.at(layout.current), set(), threading.Event()
+
+    def watch() -> None:
+        while not over.is_set():
+            seen.add(str(link.readlink()))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    for release in ("R2", "R1", "R2"):
+        sites.run(site.switch(layout, release), stdin=b"{}")
+    over.set()
+    watcher.join()
+    assert seen <= {"run/R1.sock", "run/R2.sock"}
+    assert not (link.parent / "next.sock").is_symlink()
+
+
+def test_switching_back_needs_no_record(sites, layout, listen) -> None:
+    for release in ("R1", "R2"):
+        listen(release)
+        sites.run(site.switch(layout, release), stdin=b"{}")
+    sites.run(site.switch_back(layout, "R1"))
+    assert serving(sites, layout) == "run/R1.sock"
+
+
+def test_a_pause_hides_the_release_and_is_taken_back(sites, layout, listen) -> None:
+    listen("R1")
+    sites.run(site.switch(layout, "R1"), stdin=b"{}")
+    sites.run(site.pause(layout))
+    assert not sites.at(layout.current).is_symlink()
+    sites.run(site.resume(layout))
+    assert serving(sites, layout) == "run/R1.sock"
+
+
+def test_a_pause_that_a_switch_ended_is_not_taken_back(sites, layout, listen) -> None:
+    for release in ("R1", "R2"):
+        listen(release)
+    sites.run(site.switch(layout, "R1"), stdin=b"{}")
+    sites.run(site.pause(layout))
+    sites.run(site.switch(layout, "R2"), stdin=b"{}")
+    sites.run(site.resume(layout))
+    assert serving(sites, layout) == "run/R2.sock"
+
+
+def test_draining_an_idle_release_is_over_at_once(sites, layout, listen) -> None:
+    assert sites.run(site.drain(layout, "R1")) == ""

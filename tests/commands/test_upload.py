@@ -1,0 +1,185 @@
+"""The server's side of an upload, run for real: the tree that arrives is the tree that left."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from stagetools.deploy.commands import files
+from stagetools.deploy.steps.source import Target, upload
+from stagetools.deploy.tree import read_tree
+from stagetools.errors import CommandFailed
+
+NON_UTF8 = os.fsdecode(b"caf\xe9.txt")
+Tree = dict[str, str | tuple[str, ...]]
+"""Content by path; `("x", content)` is executable, `("l", target)` a symbolic link."""
+
+
+def lay_out(root: Path, tree: Tree) -> None:
+    """Leave exactly this tree below `root`."""
+    if root.exists():
+        for path in sorted(root.rglob("*"), reverse=True):
+            path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+    for name, what in tree.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kind, content = what if isinstance(what, tuple) else ("f", what)
+        if kind == "l":
+            path.symlink_to(content)
+            continue
+        path.write_text(content)
+        path.chmod(0o755 if kind == "x" else 0o644)
+
+
+def found(root: Path) -> Tree:
+    """What lies below `root`, in the same words."""
+    tree: Tree = {}
+    for path in root.rglob("*"):
+        name = str(path.relative_to(root))
+        if path.is_symlink():
+            tree[name] = ("l", str(path.readlink()))
+        elif path.is_file():
+            run = path.stat().st_mode & stat.S_IXUSR
+            tree[name] = ("x", path.read_text()) if run else path.read_text()
+    return tree
+
+
+@pytest.fixture
+def send(machine, layout, tmp_path):
+    """Upload a tree as a release, with the one before as its base; what the server has."""
+    sent: list[str] = []
+
+    def send(tree: Tree) -> Tree:
+        root = tmp_path / "checkout"
+        lay_out(root, tree)
+        release = f"R{len(sent) + 1}"
+        target = Target(layout, release, base=sent[-1] if sent else "")
+        sent.append(release)
+        outcome = upload(
+            machine, target, root, read_tree(root), "A=1\n", lambda *_: None
+        )
+        send.said = outcome.text
+        return found(machine.at(layout.source(release)))
+
+    return send
+
+
+CHANGES: dict[str, tuple[Tree, Tree]] = {
+    "an addition": ({"a": "1"}, {"a": "1", "b/c": "2"}),
+    "a deletion": ({"a": "1", "b/c/d": "2", "b/e": "3"}, {"a": "1", "b/e": "3"}),
+    "a change of the same size": ({"a": "1", "b": "x"}, {"a": "2", "b": "x"}),
+    "a file that becomes a folder": ({"a": "1", "k": "k"}, {"a/b": "1", "k": "k"}),
+    "a folder that becomes a file": ({"a/b/c": "1", "a/d": "2"}, {"a": "1"}),
+    "a folder that becomes a link": ({"a/b": "1", "k": "k"}, {"a": ("l", "k"), "k": "k"}),
+    "a link that becomes a folder": (
+        {"a": ("l", "k"), "k/keep": "k"},
+        {"a/b": "1", "k/keep": "k"},
+    ),
+    "a link that becomes a file": ({"a": ("l", "k"), "k": "k"}, {"a": "1", "k": "k"}),
+    "a link that leads elsewhere": ({"a": ("l", "k")}, {"a": ("l", "../../no/where")}),
+    "a run bit set": ({"a": "1", "k": "k"}, {"a": ("x", "1"), "k": "k"}),
+    "a run bit taken": ({"a": ("x", "1"), "k": "k"}, {"a": "1", "k": "k"}),
+    "a file that is renamed": ({"a": "1", "k": "k"}, {"z": "1", "k": "k"}),
+    "an executable link and a link to nothing": (
+        {"a": ("x", "1")},
+        {"a": ("x", "1"), "b": ("l", "a"), "c": ("l", "nothing")},
+    ),
+    "names that a shell would read": (
+        {"-rf": "1", "it's; $HOME `id`": "2", "a b/*": "3", " ": "4", "\\n": "5"},
+        {"-rf": "6", "a b/*": "7", "\\n": "5"},
+    ),
+    "names in other scripts": (
+        {"größe/日本語.txt": "1", "é": "2", "e\u0301": "3", "a\u2028b\x85c": "9"},
+        {"größe/日本語.txt": "4", "e\u0301": "3", "a\u2028b\x85c": "9"},
+    ),
+    "everything at once": (
+        {"a": "1", "b": "2", "c/d": ("l", "../a"), "e/f/g": ("x", "3")},
+        {"h": "4"},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("before", "after"), CHANGES.values(), ids=CHANGES)
+def test_what_arrives_is_what_left(send, before: Tree, after: Tree) -> None:
+    assert send(before) == before
+    assert send(after) == after
+
+
+def test_a_release_is_not_changed_by_the_next(send, machine, layout) -> None:
+    """Its files are linked, not copied: whatever changes must be unlinked first."""
+    before: Tree = {"a": "1", "b": ("x", "2"), "c": ("l", "a"), "d": "3"}
+    send(before)
+    send({"a": "9", "b": "2", "c": "no link", "e": "4"})
+    assert found(machine.at(layout.source("R1"))) == before
+
+
+def test_only_what_changed_is_sent(send) -> None:
+    tree: Tree = {f"folder/{n}": f"content {n}" for n in range(20)}
+    send(tree)
+    send(tree | {"folder/7": "other"})
+    assert send.said.startswith("1 of 20 files, ")
+
+
+def test_a_name_that_is_not_utf8_travels_and_goes(send, machine, layout) -> None:
+    assert send({NON_UTF8: "1", "k": "k"}) == {NON_UTF8: "1", "k": "k"}
+    assert send({NON_UTF8: "2", "k": "k"}) == {NON_UTF8: "2", "k": "k"}
+    assert send({"k": "k"}) == {"k": "k"}
+
+
+def test_no_empty_folder_is_left(send, machine, layout) -> None:
+    send({"a/b/c": "1", "k": "k"})
+    send({"k": "k"})
+    assert not machine.at(layout.source("R2") / "a").exists()
+
+
+def test_settings_and_manifest_lie_beside_the_release(send, machine, layout) -> None:
+    send({"a": "1"})
+    assert machine.at(layout.compose_env("R1")).read_text() == "A=1\n"
+    assert machine.at(layout.manifest("R1")).read_text().endswith(" f a\n")
+
+
+def test_modes_are_the_releases_and_not_the_developers(send, machine, layout) -> None:
+    send({"a": "1", "b/c": ("x", "2")})
+    source = machine.at(layout.source("R1"))
+    assert stat.S_IMODE((source / "a").stat().st_mode) == 0o644
+    assert stat.S_IMODE((source / "b/c").stat().st_mode) == 0o755
+    assert (source / "b").stat().st_mode & 0o055 == 0o055  # the image's user reads it
+
+
+@pytest.mark.parametrize("part", [0.0, 0.3, 0.6, 0.9, 0.999])
+def test_a_truncated_upload_leaves_no_release(machine, layout, tmp_path, part) -> None:
+    root = tmp_path / "checkout"
+    lay_out(root, {f"{n}": os.urandom(300).hex() for n in range(9)})
+    whole: list[bytes] = []
+
+    class Cut:
+        def run(self, command, *, stdin=b"", **options: object) -> str:
+            whole.append(stdin)
+            return machine.run(command, stdin=stdin[: int(len(stdin) * part)])
+
+    target = Target(layout, "R1", base="")
+    with pytest.raises(CommandFailed):
+        upload(Cut(), target, root, read_tree(root), "A=1\n", lambda *_: None)
+    assert not machine.at(layout.source("R1")).exists()
+    machine.run(files.receive_tree(layout, "R1", base=""), stdin=whole[0])
+    assert len(found(machine.at(layout.source("R1")))) == 9
+    assert not list(machine.at(layout.releases_dir).glob("*.part*"))
+
+
+def test_half_an_upload_over_a_base_leaves_the_base_alone(
+    send, machine, layout, tmp_path
+) -> None:
+    send({"a": "1", "b": "2"})
+    command = files.receive_tree(layout, "R2", base="R1")
+    done = machine.attempt(command, b"0 0 2\na\0 and no archive")
+    assert done.returncode != 0
+    assert not machine.at(layout.source("R2")).exists()
+    assert found(machine.at(layout.source("R1"))) == {"a": "1", "b": "2"}
+
+
+def test_a_base_that_is_no_manifest_is_not_built_upon(send, machine, layout) -> None:
+    """A file of the base that nobody listed would stay in every release after it."""
+    send({"a": "1", "b": "2"})
+    machine.at(layout.manifest("R1")).write_text("broken\n")
+    assert send({"a": "1"}) == {"a": "1"}

@@ -1,0 +1,164 @@
+"""Whatever a value holds, it reaches the server as one word, and never as code."""
+
+import inspect
+import shlex
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stagetools.deploy.commands import (
+    compose,
+    database,
+    environment,
+    files,
+    logs,
+    proxy,
+    releases,
+    removal,
+    server,
+    site,
+)
+from stagetools.deploy.layout import Layout
+from stagetools.deploy.shell import Command, Secret, as_root, script, sh
+from stagetools.utils import get_expected_system_from_name
+from tests.commands.machine import Machine
+
+AWKWARD = 'it\'s; $HOME `id`\n"two" *'
+LAYOUT = Layout(get_expected_system_from_name("shop_prod"))
+AWKWARD_LAYOUT = Layout(replace(LAYOUT.system, base_dir=Path(f"/srv/{AWKWARD}")))
+MODULES = (
+    *(compose, database, environment, files, logs, proxy),
+    *(releases, removal, server, site),
+)
+BUILDERS = [
+    function
+    for module in MODULES
+    for name, function in inspect.getmembers(module, inspect.isfunction)
+    if function.__module__ == module.__name__ and not name.startswith("_")
+    if inspect.signature(function).return_annotation is Command
+]
+
+
+def words_of(builder: Callable[..., Command], text: str) -> list[str]:
+    """The words of its command, with `text` wherever it takes a string."""
+    kinds: dict[Any, Any] = {
+        Layout: AWKWARD_LAYOUT,
+        str: text,
+        int: 7,
+        float: 1.5,
+        bool: True,
+        PurePosixPath: PurePosixPath(f"/srv/{text}"),
+    }
+    positional: list[Any] = []
+    named = {}
+    for name, parameter in inspect.signature(builder).parameters.items():
+        value = kinds.get(parameter.annotation, [text])
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            named[name] = value
+        elif parameter.kind is parameter.VAR_POSITIONAL:
+            positional.append(value[0] if isinstance(value, list) else value)
+        else:
+            positional.append(value)
+    return shlex.split(builder(*positional, **named).text)
+
+
+@pytest.mark.parametrize(
+    "builder", BUILDERS, ids=lambda b: f"{b.__module__[27:]}.{b.__name__}"
+)
+def test_a_builders_values_stay_words_of_their_own(builder) -> None:
+    words, plain = words_of(builder, AWKWARD), words_of(builder, "x")
+    assert len(words) == len(plain)
+    # a script's text is a constant: the same whatever the values are
+    if words[1] == "-euc":
+        assert words[2] == plain[2]
+    strings = {p.annotation for p in inspect.signature(builder).parameters.values()}
+    if str in strings:
+        assert any(AWKWARD in word for word in words)
+
+
+def test_there_are_builders_to_be_tested() -> None:
+    assert len(BUILDERS) > 30
+
+
+def test_a_secret_is_refused_as_an_argument() -> None:
+    with pytest.raises(TypeError, match="on stdin, not as an argument"):
+        sh("login", Secret("hunter2"))
+    with pytest.raises(TypeError):
+        script("true", Secret("hunter2"))
+
+
+def test_a_secret_shows_itself_nowhere() -> None:
+    secret = Secret("hunter2")
+    assert "hunter2" not in f"{secret} {secret!r} {[secret]}"
+    assert secret.reveal() == "hunter2"
+
+
+@given(
+    st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
+)
+@settings(max_examples=10, deadline=None)
+def test_a_script_meets_its_values_as_they_are(
+    tmp_path_factory: pytest.TempPathFactory, values: list[str]
+) -> None:
+    machine = Machine(tmp_path_factory.getbasetemp())
+    told = machine.attempt(
+        script('for value; do printf "%s\\0" "$value"; done', *values)
+    )
+    assert told.stdout == "".join(f"{value}\0" for value in values).encode()
+
+
+def test_a_script_stops_at_the_first_command_that_fails(tmp_path) -> None:
+    done = Machine(tmp_path).attempt(script("false; echo never"))
+    assert (done.returncode, done.stdout) == (1, b"")
+
+
+def test_a_script_stops_at_a_value_that_nobody_gave(tmp_path) -> None:
+    done = Machine(tmp_path).attempt(script('echo "$2"', "one"))
+    assert done.returncode != 0
+
+
+def test_an_account_that_is_not_root_asks_sudo_without_a_password() -> None:
+    words = shlex.split(as_root(sh("cat", AWKWARD)).text)
+    assert words == ["sudo", "-n", "--", "cat", AWKWARD]
+
+
+@pytest.mark.parametrize(
+    ("said", "given"),
+    [
+        ("1h", "--since=-1h"),
+        ("30min", "--since=-30min"),
+        ("2026-01-31 08:00", "--since=2026-01-31 08:00"),
+        ("yesterday", "--since=yesterday"),
+        ("-2h", "--since=-2h"),
+    ],
+)
+def test_logs_since_a_span_means_that_long_ago(said: str, given: str) -> None:
+    command = logs.journal(LAYOUT, tail=5, follow=False, since=said, grep="")
+    assert given in shlex.split(command.text)
+
+
+def test_logs_ask_for_no_more_than_was_said() -> None:
+    command = logs.journal(LAYOUT, tail=5, follow=True, since="", grep="a b")
+    words = shlex.split(command.text)
+    assert words[-1] == "CONTAINER_TAG=shop_prod"
+    assert "--grep=a b" in words
+    assert "--follow" in words
+    assert "--lines=5" in words
+    assert not [word for word in words if word.startswith("--since")]
+
+
+def test_compose_is_told_the_releases_own_files() -> None:
+    words = shlex.split(compose.build(LAYOUT, "R1").text)
+    assert words[:2] == ["docker", "compose"]
+    assert "--env-file /home/shop_prod/releases/R1.env" in " ".join(words)
+    assert "--project-directory /home/shop_prod/releases/R1 " in " ".join(words)
+
+
+def test_a_shell_in_the_container_has_a_terminal_only_where_one_is() -> None:
+    assert "--tty" not in shlex.split(compose.run_inside("c1", ["sh"]).text)
+    assert "--tty" in shlex.split(compose.run_inside("c1", ["sh"], tty=True).text)

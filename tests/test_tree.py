@@ -1,0 +1,249 @@
+"""What a deploy uploads, and what it never does."""
+
+import io
+import os
+import subprocess
+import tarfile
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stagetools.deploy.tree import Entry, Manifest, archive, read_tree
+from stagetools.errors import ConfigError, StageError
+
+GIT = ["git", "-c", "user.name=Test", "-c", "user.email=test@example.com"]
+NON_UTF8 = os.fsdecode(b"caf\xe9.txt")
+
+
+def write(root: Path, **files: str) -> None:
+    for name, content in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(content)
+
+
+def git(root: Path, *words: str) -> None:
+    subprocess.run([*GIT, *words], cwd=root, check=True, capture_output=True)
+
+
+@pytest.fixture(params=["a repository", "no repository yet"])
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    if request.param == "a repository":
+        git(tmp_path, "init", "--quiet")
+    return tmp_path
+
+
+def paths(root: Path) -> list[str]:
+    return [entry.path for entry in read_tree(root).entries]
+
+
+def test_what_git_ignores_stays_here(root: Path) -> None:
+    write(
+        root, **{".gitignore": "*.log\n/data/\n", "a.py": "", "x.log": "", "data/f": ""}
+    )
+    write(
+        root, **{"b/.gitignore": "!keep.log\nlocal\n", "b/keep.log": "", "b/local": ""}
+    )
+    assert paths(root) == [".gitignore", "a.py", "b/.gitignore", "b/keep.log"]
+
+
+NEVER = (
+    *(".env", ".env.local", "deploy/.env", "db.sqlite3", "data/shop.sqlite3-wal"),
+    *("x.sqlite", "x.db", "x.db-journal", "tls.key", "a/server.pem", "c.p12", "c.pfx"),
+    *("id_rsa", "id_ed25519", "keys/id_ed25519.pub"),
+)
+
+
+def test_secrets_databases_and_keys_never_travel(root: Path) -> None:
+    write(root, **dict.fromkeys([*NEVER, ".env.example", "env.py", "keys.py"], "x"))
+    assert paths(root) == [".env.example", "env.py", "keys.py"]
+
+
+def test_not_even_those_that_somebody_committed(tmp_path: Path) -> None:
+    write(tmp_path, **{".env": "SECRET=1", "a": ""})
+    git(tmp_path, "init", "--quiet")
+    git(tmp_path, "add", "--force", ".env", "a")
+    assert paths(tmp_path) == ["a"]
+
+
+def test_an_ignored_file_that_is_tracked_travels(tmp_path: Path) -> None:
+    write(tmp_path, **{".gitignore": "*.css\n", "built.css": "", "other.css": ""})
+    git(tmp_path, "init", "--quiet")
+    git(tmp_path, "add", "--force", "built.css")
+    assert paths(tmp_path) == [".gitignore", "built.css"]
+
+
+def test_a_file_that_is_deleted_but_still_in_gits_index_is_left_out(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path, a="", b="")
+    git(tmp_path, "init", "--quiet")
+    git(tmp_path, "add", ".")
+    (tmp_path / "a").unlink()
+    assert paths(tmp_path) == ["b"]
+
+
+def test_a_file_that_became_a_folder_is_what_it_is_now(tmp_path: Path) -> None:
+    write(tmp_path, a="")
+    git(tmp_path, "init", "--quiet")
+    git(tmp_path, "add", ".")
+    (tmp_path / "a").unlink()
+    write(tmp_path, **{"a/b": ""})
+    assert paths(tmp_path) == ["a/b"]
+
+
+def test_the_working_tree_counts_and_not_the_last_commit(tmp_path: Path) -> None:
+    write(tmp_path, a="committed")
+    git(tmp_path, "init", "--quiet")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "--quiet", "--message=a")
+    before = read_tree(tmp_path)
+    write(tmp_path, a="changed")
+    assert read_tree(tmp_path).changed_since(before)
+
+
+def test_no_repository_is_made_where_there_is_none(tmp_path: Path) -> None:
+    write(tmp_path, a="")
+    read_tree(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_link_is_a_link_even_to_nothing(root: Path) -> None:
+    (root / "to").mkdir()
+    for name, target in {"a": "to", "b": "nothing", "c": "../outside"}.items():
+        (root / name).symlink_to(target)
+    assert [(e.path, e.kind) for e in read_tree(root).entries] == [
+        ("a", "l"),
+        ("b", "l"),
+        ("c", "l"),
+    ]
+
+
+def test_a_link_that_leads_elsewhere_is_a_change(root: Path) -> None:
+    (root / "a").symlink_to("b")
+    before = read_tree(root)
+    (root / "a").unlink()
+    (root / "a").symlink_to("c")
+    assert [e.path for e in read_tree(root).changed_since(before)] == ["a"]
+
+
+def test_the_run_bit_is_a_change_and_other_modes_are_none(root: Path) -> None:
+    write(root, a="1")
+    before = read_tree(root)
+    (root / "a").chmod(0o600)
+    assert read_tree(root) == before
+    (root / "a").chmod(0o755)
+    assert [e.kind for e in read_tree(root).changed_since(before)] == ["x"]
+
+
+def test_names_in_any_script_are_kept(root: Path) -> None:
+    names = sorted(
+        ["größe.txt", "日本語", "e\u0301", "a b", "it's", "a\u2028b", NON_UTF8]
+    )
+    write(root, **dict.fromkeys(names, ""))
+    assert paths(root) == names
+
+
+def test_a_name_that_would_forge_a_line_is_refused(root: Path) -> None:
+    write(root, **{"a\nb": ""})
+    with pytest.raises(ConfigError, match="line break"):
+        read_tree(root)
+
+
+def test_a_folder_without_git_on_the_machine_is_told(root: Path, monkeypatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(ConfigError, match="git is not installed"):
+        read_tree(root)
+
+
+def test_a_repository_that_git_refuses_is_told_in_gits_words(tmp_path: Path) -> None:
+    (tmp_path / ".git").write_text("nonsense")
+    with pytest.raises(ConfigError, match="git failed: .*invalid gitfile"):
+        read_tree(tmp_path)
+
+
+# --- the manifest -------------------------------------------------------------------------
+
+NAMES = st.text(
+    st.characters(exclude_categories=["Cc", "Cs"], exclude_characters="\ufffd"),
+    min_size=1,
+)
+ENTRIES = st.builds(
+    Entry, NAMES, st.sampled_from("fxl"), st.text("0123456789abcdef", min_size=64, max_size=64)
+)  # fmt: skip
+MANIFESTS = st.lists(ENTRIES, unique_by=lambda e: e.path).map(
+    lambda entries: Manifest(tuple(sorted(entries)))
+)
+
+
+@given(MANIFESTS)
+@settings(max_examples=60)
+def test_a_manifest_is_read_as_it_was_written(manifest: Manifest) -> None:
+    assert Manifest.parse(manifest.text) == manifest
+    assert Manifest.parse(manifest.text).digest == manifest.digest
+
+
+@given(MANIFESTS, MANIFESTS)
+@settings(max_examples=60)
+def test_what_changed_and_what_went_make_one_manifest_of_another(
+    old: Manifest, new: Manifest
+) -> None:
+    after = {entry.path: entry for entry in old.entries}
+    for path in new.removed_since(old):
+        del after[path]
+    after |= {entry.path: entry for entry in new.changed_since(old)}
+    assert Manifest(tuple(sorted(after.values()))) == new
+
+
+@pytest.mark.parametrize(
+    "text", ["", "nonsense\n", "a b c\nhalf\n", "d f caf\ufffd.txt\n"]
+)
+def test_what_is_no_manifest_is_an_empty_one(text: str) -> None:
+    assert Manifest.parse(text) == Manifest(())
+
+
+# --- the archive --------------------------------------------------------------------------
+
+
+def members(root: Path) -> list[tarfile.TarInfo]:
+    content = archive(root, read_tree(root).entries)
+    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+        return tar.getmembers()
+
+
+def test_all_files_carry_the_time_of_the_upload(root: Path) -> None:
+    """BuildKit compares sizes and times: an older time would bring the older file back."""
+    write(root, a="1", b="2")
+    os.utime(root / "a", (0, 0))
+    before = time.time()
+    times = {member.mtime for member in members(root)}
+    assert len(times) == 1
+    assert before - 1 <= times.pop() <= time.time() + 1
+
+
+def test_no_owner_and_no_mode_but_the_run_bit_travels(root: Path) -> None:
+    write(root, a="1", b="2")
+    (root / "a").chmod(0o600)
+    (root / "b").chmod(0o700)
+    assert [(m.name, m.mode, m.uid, m.uname) for m in members(root)] == [
+        ("a", 0o644, 0, ""),
+        ("b", 0o755, 0, ""),
+    ]
+
+
+def test_a_link_travels_as_a_link(root: Path) -> None:
+    (root / "a").symlink_to("nothing")
+    (member,) = members(root)
+    assert (member.issym(), member.linkname) == (True, "nothing")
+
+
+def test_a_file_that_changes_while_it_is_read_stops_the_upload(root: Path) -> None:
+    write(root, a="1")
+    tree = read_tree(root)
+    write(root, a="2")
+    with pytest.raises(StageError, match="a changed while it was read") as caught:
+        archive(root, tree.entries)
+    assert caught.value.untouched == "Nothing was uploaded."
+    assert caught.value.remedy
