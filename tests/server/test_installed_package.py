@@ -27,7 +27,9 @@ print(response.read().decode())
 
 def build_wheel(project: Project) -> Path:
     folder = project.root.parent / "dist"
-    words = ["pip", "-q", "wheel", "--no-deps", "-w", folder, project.root]
+    # built by this Python, whichever it is; the server's is the one that counts
+    options = ["--no-deps", "--ignore-requires-python", "-w", folder]
+    words = ["pip", "-q", "wheel", *options, project.root]
     subprocess.run([sys.executable, "-m", *words], check=True)
     (wheel,) = folder.glob("*.whl")
     return wheel
