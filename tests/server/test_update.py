@@ -1,0 +1,122 @@
+"""A project is deployed, takes over the template's next version, and is deployed again."""
+
+import http.client
+import ssl
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.server.browser import Browser
+from tests.server.machines import Server
+from tests.server.project import Project
+from tests.template.conftest import copy_of_template, git
+from tests.template.history import (
+    PARTS,
+    check_out,
+    commit_all,
+    released,
+    render,
+    update,
+)
+
+DOMAIN = "aged.test"
+VISITS = 20.0  # a second, half of them over connections that are kept
+
+
+class Visitors:
+    """A modest load: pages asked for at a steady rate, every failure counted."""
+
+    def __init__(self, address: str, domain: str) -> None:
+        self.address, self.domain = address, domain
+        self.count, self.failures = 0, []
+        self._over = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._visit, args=(k,)) for k in (0, 1)
+        ]
+
+    def __enter__(self) -> "Visitors":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _visit(self, is_kept: int) -> None:
+        browser = Browser(self.address, self.domain)
+        connection: http.client.HTTPConnection | None = None
+        while not self._over.wait(2 / VISITS):
+            self.count += 1
+            try:
+                connection = (
+                    connection if is_kept and connection else browser._connect("https")
+                )
+                connection.request("GET", "/healthz" if self.count % 5 == 0 else "/")
+                answer = connection.getresponse()
+                answer.read()
+                if answer.status != 200:
+                    self.failures.append(f"{answer.status}")
+            except (OSError, ssl.SSLError, http.client.HTTPException) as error:
+                self.failures.append(f"{type(error).__name__}: {error}")
+                connection = None
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory) -> Path:
+    """A template repository: the first release, or this tree made older, and this tree."""
+    newest = copy_of_template(tmp_path_factory.mktemp("newest"))
+    folder = tmp_path_factory.mktemp("source")
+    git(folder, "init", "--quiet", "--initial-branch=main")
+    if versions := released():
+        check_out(versions[0].commit, folder)
+    else:
+        put(newest, folder)
+        views = folder / "template/{{ project_slug if not settings_module }}/views.py"
+        views.write_text(views.read_text().replace("_PAGE = 10", "_PAGE = 3"))
+    commit_all(folder, "The version that was deployed", tag="v0.1.0")
+    put(newest, folder)
+    commit_all(folder, "The working tree", tag="v0.1.1")
+    return folder
+
+
+def put(source: Path, folder: Path) -> None:
+    """Make a copy of the template in `folder`, in place of the one that is there."""
+    for part in PARTS:
+        subprocess.run(["rm", "-rf", folder / part], check=True)
+        subprocess.run(["cp", "-a", source / part, folder], check=True)
+
+
+@pytest.fixture(scope="module")
+def server(new_server) -> Server:
+    return new_server("update", with_docker=True)
+
+
+def test_an_update_of_the_template_is_deployed_without_a_failed_request(
+    source, server, key, tmp_path
+) -> None:
+    root = render(source, tmp_path / "mysite", "v0.1.0")
+    project = Project(root, tmp_path / "home", key)
+    project.target(server, domain=DOMAIN)
+    project.deploy()
+    browser = Browser(server.address, DOMAIN)
+    assert browser.post_form("/", {"name": "Ada", "message": "Before"}).status == 302
+    commit_all(root, "Where it is deployed")
+    before = git(root, "rev-parse", "HEAD")
+    with Visitors(server.address, DOMAIN) as visitors:
+        time.sleep(2)
+        update(root, "v0.1.1")
+        assert not git(root, "ls-files", "--unmerged")
+        commit_all(root, "Update the template")
+        done = project.deploy()
+        time.sleep(2)
+    assert git(root, "diff", "--name-only", before.strip(), "HEAD").split()
+    assert "Nothing has changed" not in done.text
+    assert "Before" in browser.get("/").text
+    assert visitors.count > 50
+    print(f"{visitors.count} requests, {len(visitors.failures)} failed")  # noqa: T201
+    assert visitors.failures == []

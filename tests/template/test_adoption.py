@@ -1,0 +1,241 @@
+"""An existing project, adopted: nothing of its own is touched, and what it had stays."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import copier
+import pytest
+
+from stagetools.adopted import add_source_dir, source_dir
+from stagetools.readiness import problems_of_files, remedy_for
+from tests.template import existing
+from tests.template.conftest import Project, git
+from tests.template.history import files
+
+STAND_IN = "stand_in(SYSTEM, HERONRY_DATABASE='heronry.sqlite3')"
+
+
+def adopt(template: Path, project: Path, **answers: str) -> str:
+    """Render beside the project, and merge; what the merge said."""
+    rendered = project.with_name(f"{project.name}-template")
+    copier.run_copy(
+        str(template), rendered, data=answers, defaults=True, quiet=True, vcs_ref="HEAD"
+    )
+    existing.committed(rendered)
+    git(project, "fetch", "--quiet", str(rendered), "HEAD")
+    words = ["--allow-unrelated-histories", "--message=Adopt", "FETCH_HEAD"]
+    return git(project, "merge", *words)
+
+
+@pytest.fixture(scope="session")
+def awkward(template, tmp_path_factory) -> Project:
+    project = existing.awkward(tmp_path_factory.mktemp("awkward") / "heronry")
+    before = files(project)
+    adopt(template, project, **existing.AWKWARD)
+    assert {name: files(project)[name] for name in before} == before
+    settings = project / "stagetools_project/settings.py"
+    settings.write_text(settings.read_text().replace("stand_in(SYSTEM)", STAND_IN))
+    return Project(project)
+
+
+@pytest.fixture(scope="session")
+def plain(template, tmp_path_factory) -> Project:
+    project = existing.plain(tmp_path_factory.mktemp("plain") / "shop")
+    before = files(project)
+    adopt(template, project, **existing.PLAIN)
+    assert {name: files(project)[name] for name in before} == before
+    return Project(project)
+
+
+PRODUCTION = {
+    "STAGETOOLS_SYSTEM": "heronry_prod",
+    "HERONRY_DATABASE": "elsewhere.sqlite3",
+    "SECRET_KEY": "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ",
+    "ALLOWED_HOSTS": "heronry.example.com",
+}
+DUMP = """
+import aaa_script_setup, json
+from django.conf import settings
+names = [name for name in dir(settings) if name.isupper()]
+print(json.dumps({name: getattr(settings, name) for name in names}, default=str))
+"""
+VISIT = """
+import aaa_script_setup
+from django.test import Client
+for path in ("/media/page.html", "/media/../secret.txt", "/media/none"):
+    answer = Client().get(path, secure=True, HTTP_HOST="heronry.example.com")
+    print(answer.status_code, answer.headers.get("Content-Security-Policy", ""))
+"""
+
+
+def settings_of(project: Project, **variables: str) -> dict[str, Any]:
+    """Every setting, as the wrapped settings have it in production."""
+    done = project.run("python", "-c", DUMP, **PRODUCTION | variables)
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="session")
+def wrapped(awkward) -> dict[str, Any]:
+    return settings_of(awkward)
+
+
+def test_the_projects_own_tests_are_green_with_both_settings(awkward, plain):
+    variables = {"HERONRY_DATABASE": "own.sqlite3"}
+    existing.python(awkward.path / "src", "manage.py", "test", **variables)
+    existing.python(plain.path, "manage.py", "test")
+    awkward.run("inv", "test")
+    plain.run("inv", "test")
+
+
+def test_ours_are_the_database_the_hosts_and_the_key(wrapped):
+    default = wrapped["DATABASES"]["default"]
+    assert default["NAME"].endswith("/data/heronry.sqlite3")
+    assert default["ATOMIC_REQUESTS"]
+    assert "WAL" in default["OPTIONS"]["init_command"]
+    assert wrapped["ALLOWED_HOSTS"] == ["heronry.example.com"]
+    assert wrapped["SECRET_KEY"] == PRODUCTION["SECRET_KEY"]
+    assert not wrapped["DEBUG"]
+    assert wrapped["SECURE_SSL_REDIRECT"]
+
+
+def test_theirs_are_the_urls_the_users_and_the_keys_of_rows(wrapped):
+    assert wrapped["ROOT_URLCONF"] == "config.urls"
+    assert wrapped["AUTH_USER_MODEL"] == "people.Person"
+    assert wrapped["DEFAULT_AUTO_FIELD"].endswith(".AutoField")
+
+
+def test_middleware_of_ours_stands_where_it_belongs(wrapped):
+    rows = wrapped["MIDDLEWARE"]
+    names = [row.rpartition(".")[2].removesuffix("Middleware") for row in rows]
+    assert " ".join(names) == (
+        "Request Health GZip Security CSP Static Media Session Common CsrfView"
+        " Authentication Message Motto XFrameOptions"
+    )
+
+
+def test_the_settings_of_django_4_are_understood(wrapped):
+    storages = {name: s["BACKEND"] for name, s in wrapped["STORAGES"].items()}
+    assert storages == {
+        "staticfiles": "whitenoise.storage.CompressedManifestStaticFilesStorage",
+        "default": "django.core.files.storage.FileSystemStorage",
+    }
+    gone = {"STATICFILES_STORAGE", "DEFAULT_FILE_STORAGE", "USE_L10N"}
+    assert not gone & set(wrapped)
+
+
+def test_static_files_are_not_collected_into_their_own_folder(awkward):
+    folder = str(awkward.path / "static")
+    root = settings_of(awkward, STATIC_ROOT=folder)["STATIC_ROOT"]
+    assert root == str(awkward.path / "static-collected")
+
+
+def test_a_log_file_of_theirs_is_not_written(wrapped):
+    assert set(wrapped["LOGGING"]["handlers"]) == {"stdout", "mail_admins"}
+    assert wrapped["LOGGING"]["loggers"]["apps"] == {"level": "DEBUG"}
+
+
+def test_uploads_are_served_and_nothing_in_them_runs(awkward, tmp_path):
+    media = tmp_path / "media"
+    media.mkdir()
+    (media / "page.html").write_text("<script>alert(1)</script>")
+    (tmp_path / "secret.txt").write_text("secret")
+    variables = PRODUCTION | {"MEDIA_ROOT": str(media)}
+    done = awkward.run("python", "-c", VISIT, **variables)
+    lines = done.stdout.splitlines()  # the log's among them
+    page, outside, none = (line for line in lines if line[3:4] == " ")
+    assert page.startswith("200 ")
+    assert "sandbox" in page
+    assert outside[:3] in ("400", "404")
+    assert none.startswith("404")
+
+
+def test_a_policy_is_only_reported_until_somebody_sets_one(wrapped):
+    assert "CONTENT_SECURITY_POLICY_REPORT_ONLY" in wrapped
+    assert "CONTENT_SECURITY_POLICY" not in wrapped
+
+
+def test_production_starts_with_the_plain_project_too(plain):
+    wrapped = settings_of(plain)
+    assert wrapped["ROOT_URLCONF"] == "shop.urls"
+    assert wrapped["DATABASES"]["default"]["NAME"].endswith("/data/shop.sqlite3")
+    assert "django-insecure" not in wrapped["SECRET_KEY"]
+
+
+@pytest.mark.parametrize("layout", ["", "src", "site", "mysite"])
+def test_the_projects_modules_are_found_in_any_layout(tmp_path, monkeypatch, layout):
+    package = tmp_path / layout / "mysite"
+    package.mkdir(parents=True)
+    (package / "settings.py").touch()
+    (tmp_path / "docs/mysite").mkdir(parents=True)
+    assert source_dir(tmp_path, "mysite.settings") == tmp_path / layout
+    monkeypatch.setattr(sys, "path", ["/first"])
+    add_source_dir(tmp_path, "mysite.settings")
+    assert sys.path == ([str(tmp_path / layout)] if layout else []) + ["/first"]
+
+
+def test_an_installed_projects_modules_are_left_to_python(tmp_path):
+    assert source_dir(tmp_path, "elsewhere.settings") is None
+
+
+# --- inv check ------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_check_says_what_is_missing_and_is_content_once_it_is_there(template, tmp_path):
+    project = Project(existing.awkward(tmp_path / "heronry"))
+    adopt(template, project.path, **existing.AWKWARD)
+    inv = [sys.executable, "-m", "invoke", "check"]
+    first = subprocess.run(inv, cwd=project.path, capture_output=True, text=True)
+    assert first.returncode == 1
+    assert "stand_in(SYSTEM, HERONRY_DATABASE=" in first.stdout
+    assert "inv env.set HERONRY_DATABASE=" in first.stdout
+    assert "Traceback" not in first.stderr
+    settings = project.path / "stagetools_project/settings.py"
+    settings.write_text(settings.read_text().replace("stand_in(SYSTEM)", STAND_IN))
+    project.run("inv", "check")
+
+
+@pytest.mark.parametrize(
+    ("said", "advice"),
+    [
+        ("KeyError: 'MAIL_KEY'", "inv env.set MAIL_KEY=VALUE"),
+        ("ImproperlyConfigured: Set the MAIL_KEY environment variable", "MAIL_KEY"),
+        ("decouple.UndefinedValueError: MAIL_KEY not found.", "stand_in"),
+        (
+            "ModuleNotFoundError: No module named 'pillow'",
+            "declare the package of pillow",
+        ),
+        ("The file 'a/b.png' could not be found with <…>", "a/b.png"),
+        ("Migrations for 'birds':", "makemigrations birds"),
+        ("something else entirely", ""),
+    ],
+)
+def test_a_known_failure_has_its_remedy(said, advice):
+    assert advice in remedy_for(said)
+    assert bool(advice) == bool(remedy_for(said))
+
+
+def test_what_git_would_track_and_what_the_image_would_lack_is_said(tmp_path):
+    git(tmp_path, "init", "--quiet")
+    (tmp_path / ".copier-answers.yml").write_text("settings_module: shop.settings\n")
+    assert len(list(problems_of_files(tmp_path))) == 3
+    (tmp_path / ".gitignore").write_text(".env*\n*.sqlite3*\n")
+    (tmp_path / "requirements.txt").write_text("Django==4.2.16 \\\n  --hash=sha256:0\n")
+    (problem,) = problems_of_files(tmp_path)
+    assert "5.2 is the oldest" in problem.what
+    (tmp_path / "requirements.txt").write_text("django==5.2.3\n")
+    assert not list(problems_of_files(tmp_path))
+
+
+def test_markers_of_a_merge_are_found(tmp_path):
+    git(tmp_path, "init", "--quiet")
+    (tmp_path / ".gitignore").write_text(".env*\n*.sqlite3*\n")
+    (tmp_path / "views.py").write_text(
+        "<<<<<<< before updating\n=======\n>>>>>>> after\n"
+    )
+    git(tmp_path, "add", "--all")
+    (problem,) = problems_of_files(tmp_path)
+    assert "views.py" in problem.what
