@@ -160,7 +160,7 @@ def test_a_folder_without_git_on_the_machine_is_told(root: Path, monkeypatch) ->
 
 def test_a_repository_that_git_refuses_is_told_in_gits_words(tmp_path: Path) -> None:
     (tmp_path / ".git").write_text("nonsense")
-    with pytest.raises(ConfigError, match="git failed: .*invalid gitfile"):
+    with pytest.raises(ConfigError, match=r"git failed: .*invalid gitfile"):
         read_tree(tmp_path)
 
 

@@ -1,0 +1,154 @@
+"""The lock on the server: the real script, with flock(1), on a real file."""
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from stagetools.deploy.commands import removal, server
+from stagetools.deploy.limits import LOCK
+
+pytestmark = pytest.mark.usefixtures("machine")
+
+
+class Holder:
+    """The script beside the test, as a channel of the connection runs it."""
+
+    def __init__(self, machine, command) -> None:
+        self.process = subprocess.Popen(
+            ["sh", "-c", machine.text(command)],
+            env=machine.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def first_line(self) -> str:
+        return self.process.stdout.readline().rstrip("\n")
+
+    def send(self, text: str) -> None:
+        self.process.stdin.write(text)
+        self.process.stdin.flush()
+
+    def close(self) -> int:
+        self.process.stdin.close()
+        return self.wait()
+
+    def wait(self) -> int:
+        return self.process.wait(timeout=10)
+
+
+@contextmanager
+def held(
+    machine, layout, who: str = "ann@desk deploys", wait: float = 0
+) -> Iterator[Holder]:
+    holder = Holder(machine, server.hold_lock(layout, who, wait))
+    try:
+        yield holder
+    finally:
+        holder.process.kill()
+        holder.wait()
+        holder.process.stdin.close()
+        holder.process.stdout.close()
+
+
+def who_is_told(machine, layout) -> str:
+    with held(machine, layout, "bob@bus deploys") as second:
+        said = second.first_line()
+        assert second.wait() == 75
+    return said
+
+
+def test_the_second_is_refused_and_told_who_has_it(machine, layout) -> None:
+    with held(machine, layout) as first:
+        assert first.first_line() == "held"
+        assert who_is_told(machine, layout).strip() == "ann@desk deploys"
+
+
+def test_whoever_is_refused_is_told_which_step_it_is_at(machine, layout) -> None:
+    with held(machine, layout) as first:
+        assert first.first_line() == "held"
+        path = machine.at(f"{layout.lock_file}.who")
+        first.send("\nBuild\n")
+        while "Build" not in path.read_text():
+            assert first.process.poll() is None
+        assert who_is_told(machine, layout).strip() == "ann@desk deploys now: Build"
+
+
+def test_where_somebody_comes_from_is_told(machine, layout) -> None:
+    machine.variables["SSH_CONNECTION"] = "198.51.100.7 50000 203.0.113.7 22"
+    with held(machine, layout) as first:
+        first.first_line()
+        said = who_is_told(machine, layout)
+    assert said.strip() == "ann@desk deploys from 198.51.100.7"
+
+
+def test_the_lock_is_free_when_its_holder_hangs_up(machine, layout) -> None:
+    with held(machine, layout) as first:
+        first.first_line()
+        first.close()
+        with held(machine, layout) as second:
+            assert second.first_line() == "held"
+
+
+def test_the_lock_is_free_when_its_holder_is_killed(machine, layout) -> None:
+    with held(machine, layout) as first:
+        first.first_line()
+        pid = machine.at(f"{layout.lock_file}.pid").read_text().strip()
+        subprocess.run(["kill", "-9", pid], check=True)
+        first.wait()
+        with held(machine, layout) as second:
+            assert second.first_line() == "held"
+
+
+def test_a_holder_that_falls_silent_is_taken_for_dead(
+    machine, layout, monkeypatch
+) -> None:
+    assert LOCK.beat * 3 < LOCK.silence
+    command = server.hold_lock(layout, "ann@desk", 0)
+    words = f" {LOCK.silence} 0"
+    assert command.text.endswith(words)
+    impatient = type(command)(command.text.removesuffix(words) + " 0.2 0")
+    first = Holder(machine, impatient)
+    assert first.first_line() == "held"
+    assert first.wait() == 0  # its standard input is open all the while
+    first.process.stdin.close()
+    first.process.stdout.close()
+    with held(machine, layout) as second:
+        assert second.first_line() == "held"
+
+
+def test_who_waits_gets_the_lock_when_it_is_free(machine, layout) -> None:
+    with held(machine, layout) as first:
+        first.first_line()
+        with held(machine, layout, "bob@bus", wait=10) as second:
+            first.close()
+            assert second.first_line() == "held"
+
+
+def test_who_waits_in_vain_is_told_who_has_it(machine, layout) -> None:
+    with held(machine, layout) as first:
+        first.first_line()
+        with held(machine, layout, "bob@bus", wait=0.1) as second:
+            assert second.first_line().strip() == "ann@desk deploys"
+
+
+def test_two_installations_do_not_wait_for_each_other(machine, layout, other) -> None:
+    with held(machine, layout) as first, held(machine, other) as second:
+        assert first.first_line() == second.first_line() == "held"
+
+
+def test_a_name_that_a_shell_would_read_is_told_as_it_is(machine, layout) -> None:
+    awkward = "o'brien@$(host) `x` \\n"
+    with held(machine, layout, awkward) as first:
+        first.first_line()
+        assert who_is_told(machine, layout).rstrip(" ") == awkward
+
+
+def test_unlocking_frees_it_by_force(machine, layout) -> None:
+    with held(machine, layout) as first:
+        first.first_line()
+        said = machine.run(removal.unlock(layout))
+        assert said.startswith("The lock was held by: ann@desk deploys")
+        assert first.wait() != 0

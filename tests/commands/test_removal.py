@@ -1,0 +1,130 @@
+"""Removing one installation, on real files: another one's stay as they were."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from stagetools.deploy.commands import removal, site
+from stagetools.deploy.layout import PROXY_DIR
+
+
+@pytest.fixture
+def both(machine, layout, other):
+    """Two installations, each with a domain, a home and a database."""
+    machine.program("docker", "true")
+    machine.program("userdel", "true")
+    for of, domain in ((layout, "shop.test"), (other, "blog.test")):
+        for place in (of.data_dir, of.run_dir, of.releases_dir):
+            machine.at(place).mkdir(parents=True, exist_ok=True)
+        machine.at(of.system.database_sqlite_path).write_text(
+            f"rows of {of.system.name}"
+        )
+        machine.run(site.claim_domains(of, [domain], tls=True))
+    return machine
+
+
+def everything(machine, of) -> dict[str, str]:
+    """The files and links of one installation."""
+    found = {}
+    web = machine.at(of.site_dir.parents[1])
+    for top in (machine.at(of.home), machine.at(of.site_dir), web / "hosts"):
+        for path in sorted(top.rglob("*")):
+            if path.is_symlink() and path.readlink().name == of.system.name:
+                found[str(path)] = str(path.readlink())
+            elif path.is_file() and not path.is_symlink():
+                found[str(path)] = path.read_text()
+    return found
+
+
+def test_nothing_of_it_is_left_but_a_copy_of_its_database(both, layout) -> None:
+    said = both.run(removal.remove(layout)).strip()
+    assert everything(both, layout) == {}
+    assert not both.at(layout.home).exists()
+    copy = Path(said.removeprefix("its database is kept as "))
+    assert copy.read_text() == "rows of shop_prod"
+    assert copy.stat().st_mode & 0o077 == 0
+    assert copy.parent.stat().st_mode & 0o077 == 0
+
+
+def test_another_installation_stays_as_it_was(both, layout, other) -> None:
+    before = everything(both, other)
+    assert len(before) >= 4
+    both.run(removal.remove(layout))
+    assert everything(both, other) == before
+
+
+def test_an_installation_whose_name_begins_alike_stays(both, layout) -> None:
+    hosts = both.at(layout.site_dir.parents[1] / "hosts")
+    (hosts / "qual.test").symlink_to("../sites/shop_prod2")
+    (hosts / "foreign.test").symlink_to("/elsewhere/shop_prod")
+    both.run(removal.remove(layout))
+    names = {link.name for link in hosts.iterdir()}
+    assert names == {"blog.test", "qual.test", "foreign.test"}
+
+
+def test_the_log_of_writes_is_kept_with_the_database(both, layout) -> None:
+    database = layout.system.database_sqlite_path
+    both.at(f"{database}-wal").write_text("the last writes")
+    said = both.run(removal.remove(layout)).strip()
+    copy = said.removeprefix("its database is kept as ")
+    assert Path(f"{copy}-wal").read_text() == "the last writes"
+
+
+def test_without_a_database_it_says_so(both, layout) -> None:
+    both.at(layout.system.database_sqlite_path).unlink()
+    assert both.run(removal.remove(layout)).strip() == "it had no database"
+    assert not both.at(layout.home).exists()
+
+
+def test_removing_again_is_no_error(both, layout) -> None:
+    both.run(removal.remove(layout))
+    assert both.run(removal.remove(layout)).strip() == "it had no database"
+
+
+def test_only_its_own_containers_and_images_are_named(both, layout) -> None:
+    both.run(removal.remove(layout))
+    for call in both.said:
+        if call.startswith("docker"):
+            assert "project=shop-prod" in call or call.endswith(" shop_prod"), call
+
+
+def test_a_snippet_of_its_own_leaves_the_proxy_too(both, layout) -> None:
+    snippet = both.at(PROXY_DIR) / "sites/shop_prod.caddy"
+    snippet.parent.mkdir(parents=True)
+    snippet.write_text("")
+    both.run(removal.remove(layout))
+    assert not snippet.exists()
+    assert any("caddy reload" in call for call in both.said)
+
+
+def test_a_copy_that_cannot_be_made_leaves_the_home(both, layout) -> None:
+    """As on a full disk: nothing is removed whose last copy is not on disk."""
+    both.program("sync", "exit 1")
+    assert both.attempt(removal.remove(layout)).returncode != 0
+    assert both.at(layout.system.database_sqlite_path).exists()
+
+
+def test_unlocking_what_nobody_holds_says_so(machine, layout) -> None:
+    assert machine.run(removal.unlock(layout)) == "Nobody held the lock.\n"
+
+
+def test_unlocking_ends_the_holder_and_says_whose_it_was(machine, layout) -> None:
+    lock = machine.at(layout.lock_file)
+    holder = subprocess.Popen(["flock", lock, "sleep", "20"])
+    try:
+        subprocess.run(
+            ["sh", "-c", 'until ! flock -n "$1" true; do sleep 0.01; done', "sh", lock],
+            check=True,
+        )
+        # flock waits for sleep, which holds the lock too: end both
+        child = (
+            Path(f"/proc/{holder.pid}/task/{holder.pid}/children").read_text().strip()
+        )
+        Path(f"{lock}.pid").write_text(f"{child}\n")
+        Path(f"{lock}.who").write_text("ann@desk deploys\nnow: Build\n")
+        said = machine.run(removal.unlock(layout))
+    finally:
+        holder.kill()
+        holder.wait()
+    assert said == "The lock was held by: ann@desk deploys now: Build \n"
