@@ -74,7 +74,7 @@ class Server:
 
     def wait(self) -> None:
         """Until the socket accepts, or RuntimeError with the log."""
-        for _ in range(400):
+        for _ in range(1200):  # 30 s, on a machine with other things to do
             if self.process.poll() is not None:
                 break
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as knock:

@@ -3,7 +3,6 @@
 import gzip
 import json
 import re
-import statistics
 import threading
 import time
 from pathlib import Path
@@ -73,7 +72,7 @@ def test_the_health_check_is_cheap_and_not_logged(server: Server) -> None:
         started = time.perf_counter()
         assert server.get("/healthz")[0] == 200
         seconds.append(time.perf_counter() - started)
-    assert statistics.median(seconds) < 0.025  # a connection included
+    assert min(seconds) < 0.010  # a connection included; the least, for others work too
     assert "GET /healthz" not in server.log
 
 
