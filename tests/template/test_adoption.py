@@ -1,6 +1,7 @@
 """An existing project, adopted: nothing of its own is touched, and what it had stays."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from stagetools.readiness import problems_of_files, remedy_for
 from tests.template import existing
 from tests.template.conftest import Project, git
 from tests.template.history import files
+from tests.template.matrix import ROOT
 
 STAND_IN = "stand_in(SYSTEM, HERONRY_DATABASE='heronry.sqlite3')"
 
@@ -178,6 +180,48 @@ def test_the_projects_modules_are_found_in_any_layout(tmp_path, monkeypatch, lay
 
 def test_an_installed_projects_modules_are_left_to_python(tmp_path):
     assert source_dir(tmp_path, "elsewhere.settings") is None
+
+
+# --- docs/adopt.md --------------------------------------------------------------------
+
+GUIDE = (ROOT / "docs/adopt.md").read_text()
+NEVER_THERE = ("stagetools", "stagetools_project", ".copier-answers.yml")
+
+
+def test_the_guide_names_every_file_that_a_project_may_have_too(render_light):
+    rendered = render_light(**existing.PLAIN).files
+    meet = {str(n) for n in rendered if n.parts[0] not in NEVER_THERE}
+    line = next(line for line in GUIDE.splitlines() if line.startswith("Only these"))
+    named = set(re.findall(r"`([^`]+)`", line))
+    assert named == {name for name in meet if not name.startswith("aaa_")}
+
+
+def test_the_guides_commands_are_those_that_copier_prints(
+    light_template, tmp_path, monkeypatch, capfd
+):
+    (tmp_path / "shop").mkdir()
+    monkeypatch.chdir(tmp_path / "shop")
+    data = {"settings_module": "shop.settings", "project_slug": "shop"}
+    copier.run_copy(
+        str(light_template),
+        "../shop-template",
+        data=data,
+        defaults=True,
+        vcs_ref="HEAD",
+    )
+    told = re.findall(r"^  (\S.*)$", capfd.readouterr().err, re.MULTILINE)
+    commands = [line for line in told if line.startswith(("git ", "pip ", "inv "))]
+    assert len(commands) == 8
+    in_guide = "\n".join(re.findall(r"```console\n(.*?)```", GUIDE, re.DOTALL))
+    assert [line for line in commands if line in in_guide.splitlines()] == commands
+
+
+def test_a_setting_that_the_guide_names_is_one_that_is_wrapped():
+    source = (ROOT / "stagetools/adopted.py").read_text()
+    table = GUIDE.partition("## What the wrapping changes")[2]
+    for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE):
+        for name in re.findall(r"`([A-Z_]+)", row):
+            assert name in source, name
 
 
 # --- inv check ------------------------------------------------------------------------
