@@ -9,7 +9,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import stagetools
@@ -28,6 +28,7 @@ def attributes(system: System) -> dict[str, object]:
     return {name: getattr(system, name) for name in public}
 
 
+@settings(deadline=None)  # the machine may have other things to do
 @given(names)
 def test_expected_and_actual_agree_on_all_that_a_name_says(name: str) -> None:
     expected = attributes(get_expected_system_from_name(name))
@@ -37,6 +38,7 @@ def test_expected_and_actual_agree_on_all_that_a_name_says(name: str) -> None:
         assert actual[attribute] == expected[attribute], attribute
 
 
+@settings(deadline=None)
 @given(
     names, st.sampled_from(["shop", "my-shop", "s"]), st.sampled_from(["core", "shop"])
 )
@@ -50,6 +52,7 @@ def test_they_agree_on_a_repository_and_an_app_of_another_name(
     assert (actual.core_repo, actual.core_app) == (core_repo, core_app)
 
 
+@settings(deadline=None)
 @given(st.text(alphabet=string.printable, max_size=40) | st.text(max_size=40) | names)
 def test_a_name_is_taken_or_refused_with_the_convention(text: str) -> None:
     """The rule is written here a second time, without the pattern."""
