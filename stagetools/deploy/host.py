@@ -21,7 +21,7 @@ import paramiko
 
 from stagetools.deploy.config import StageConfig
 from stagetools.deploy.limits import CONNECT
-from stagetools.deploy.shell import Command, as_root
+from stagetools.deploy.shell import Command, as_root, sh
 from stagetools.errors import CommandFailed, ConnectionFailed, UsageError
 
 __all__ = [
@@ -98,7 +98,21 @@ def connect(
         connection.open()
     transport = connection.transport
     transport.set_keepalive(CONNECT.keepalive)
-    return FabricHost(connection, address, needs_sudo=connection.user != "root")
+    host = FabricHost(connection, address, needs_sudo=connection.user != "root")
+    if host.needs_sudo:
+        _refuse_without_sudo(host, connection.user)
+    return host
+
+
+def _refuse_without_sudo(host: "FabricHost", user: str) -> None:
+    try:
+        host.run(sh("true"))
+    except CommandFailed as error:
+        raise ConnectionFailed(
+            f"{host.address} may not sudo without a password.",
+            untouched="Nothing was changed.",
+            remedy=f"As root, in a file below /etc/sudoers.d: {user} ALL=(ALL) NOPASSWD:ALL",
+        ) from error
 
 
 def _connection(config: StageConfig) -> Any:

@@ -1,0 +1,207 @@
+"""Migrations that are rehearsed, named, asked about; and rollbacks that know the database."""
+
+import re
+
+import pytest
+
+from tests.server.browser import Browser
+from tests.server.machines import Server
+from tests.server.project import Project
+from tests.server.watch import give_version, watching, written
+
+DOMAIN = "mysite.test"
+HEAD = """from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [("mysite", "{before}")]
+    operations = [{operation}]
+"""
+ADD_NULLABLE = (
+    'migrations.AddField("entry", "mood", models.CharField(max_length=9, null=True))'
+)
+ADD_REQUIRED = 'migrations.AddField("entry", "score", models.IntegerField(default=0))'
+DROP = 'migrations.RemoveField("entry", "name")'
+CANNOT_BE_UNDONE = "migrations.RunPython(lambda apps, editor: None)"
+FIELD = "    mood = models.CharField(max_length=9, null=True)\n"
+
+
+@pytest.fixture(scope="module")
+def server(new_server) -> Server:
+    return new_server("database", with_docker=True)
+
+
+@pytest.fixture
+def project(new_project, server) -> Project:
+    """Deployed afresh, so that no test sees the migrations of another."""
+    project = new_project()
+    project.target(server, domain=DOMAIN)
+    project.inv("remove", "--name", "mysite_prod")
+    give_version(project, "old")
+    project.deploy()
+    return project
+
+
+def migrate(
+    project: Project, name: str, operation: str, before: str = "0001_initial"
+) -> None:
+    text = HEAD.format(before=before, operation=operation)
+    project.write(f"mysite/migrations/{name}.py", text)
+
+
+def add_mood(project: Project) -> None:
+    migrate(project, "0002_mood", ADD_NULLABLE)
+    project.replace("mysite/models.py", "    created =", f"{FIELD}    created =")
+
+
+def version(server: Server) -> str:
+    return Browser(server.address, DOMAIN).get("/version").text
+
+
+def columns(server: Server) -> str:
+    container = server.run(
+        "docker ps -q --filter label=stagetools.system=mysite_prod | head -1"
+    )
+    code = "from django.db import connection as c; print([f.name for f in c.introspection.get_table_description(c.cursor(), 'mysite_entry')])"
+    return server.run(
+        f'docker exec {container} python manage.py shell -v 0 -c "{code}"'
+    )
+
+
+def test_a_migration_is_rehearsed_snapshotted_and_applied_while_the_site_answers(
+    project, server
+) -> None:
+    add_mood(project)
+    give_version(project, "new")
+    with watching(server, DOMAIN) as watch:
+        done = project.deploy()
+    assert re.search(
+        r"✓ Rehearse: mysite\.0002_mood \d+\.\d\d s, on a copy made in", done.text
+    )
+    assert re.search(r"✓ Snapshot: /home/mysite_prod/backups/before-", done.text)
+    assert re.search(r"✓ Migrate: 1 applied in", done.text)
+    assert watch.failures == []
+    assert version(server) == "new"
+    assert set(watch.acknowledged) <= written(server)
+    assert "mysite.0002_mood" in project.inv("releases").text
+    assert not server.run("ls /home/mysite_prod/data | grep rehearsal || true")
+
+
+def test_what_the_old_release_cannot_live_with_is_named_and_asked(
+    project, server
+) -> None:
+    migrate(project, "0002_score", ADD_REQUIRED)
+    project.replace(
+        "mysite/models.py",
+        "    created =",
+        "    score = models.IntegerField(default=0)\n    created =",
+    )
+    give_version(project, "new")
+    done = project.inv("deploy")
+    assert done.status == 1
+    assert (
+        "mysite.0002_score adds entry.score, which old code does not write" in done.text
+    )
+    assert "--yes" in done.text
+    assert version(server) == "old"
+    assert "score" not in columns(server)
+    assert project.inv("deploy", "--yes").status == 0
+    assert "score" in columns(server)
+
+
+def test_a_rollback_undoes_what_the_older_release_does_not_know(
+    project, server
+) -> None:
+    add_mood(project)
+    give_version(project, "new")
+    project.deploy()
+    done = project.inv("rollback")
+    assert done.status == 1
+    assert "undoes mysite.0002_mood" in done.text
+    assert version(server) == "new"
+    with watching(server, DOMAIN) as watch:
+        done = project.inv("rollback", "--yes")
+    assert done.status == 0, done
+    assert watch.failures == []
+    assert version(server) == "old"
+    assert "mood" not in columns(server)
+    assert set(watch.acknowledged) <= written(server)
+
+
+def test_a_rollback_over_a_dropped_column_undoes_it_first(project, server) -> None:
+    migrate(project, "0002_drop", 'migrations.RemoveField("entry", "message")')
+    for path in ("mysite/models.py", "mysite/forms.py", "mysite/admin.py"):
+        project.write(path, "\n".join(
+            line for line in project.read(path).splitlines()
+            if "message = " not in line and "message[" not in line) + "\n")  # fmt: skip
+    project.replace(
+        "mysite/models.py",
+        "def __str__(self) -> str:",
+        "def __str__(self) -> str:\n        return self.name",
+    )
+    project.replace("mysite/forms.py", '"message"', "") if '"message"' in project.read(
+        "mysite/forms.py"
+    ) else None
+    give_version(project, "new")
+    done = project.inv("deploy", "--yes")
+    if done.status:
+        pytest.fail(repr(done))
+    done = project.inv("rollback", "--yes")
+    assert done.status == 0, done
+    assert done.text.index("Undo") < done.text.index("Switch")
+    assert version(server) == "old"
+    assert "message" in columns(server)
+
+
+def test_a_rollback_that_cannot_undo_refuses_and_says_why(project, server) -> None:
+    migrate(project, "0002_oneway", CANNOT_BE_UNDONE)
+    give_version(project, "new")
+    project.deploy()
+    done = project.inv("rollback", "--yes")
+    assert done.status == 1
+    assert "mysite.0002_oneway" in done.text
+    assert "cannot be undone" in done.text
+    assert "--restore-database" in done.text
+    assert version(server) == "new"
+
+
+def test_restoring_the_database_says_first_how_much_is_lost(project, server) -> None:
+    migrate(project, "0002_oneway", CANNOT_BE_UNDONE)
+    give_version(project, "new")
+    project.deploy()
+    browser = Browser(server.address, DOMAIN)
+    assert browser.request("POST", "/write?key=written-since").status == 201
+    done = project.inv("rollback", "--restore-database")
+    assert done.status == 1
+    assert re.search(r"in the last \d+ (s|min) is lost", done.text)
+    with watching(server, DOMAIN) as watch:
+        done = project.inv("rollback", "--restore-database", "--yes")
+    assert done.status == 0, done
+    assert watch.failures == []
+    assert version(server) == "old"
+    assert "written-since" not in written(server)
+    assert server.run("ls /home/mysite_prod/backups | grep -c replaced-") == "1"
+    project.deploy()
+    assert version(server) == "new"
+
+
+def test_a_named_release_serves_again_without_a_build(project, server) -> None:
+    first = project.inv("releases").text.splitlines()[1].split()[1]
+    for word in ("second", "third"):
+        give_version(project, word)
+        project.deploy()
+    done = project.inv("rollback", "--to", first)
+    assert done.status == 0, done
+    assert "Build" not in done.text
+    assert version(server) == "old"
+    assert project.inv("rollback", "--to", "no-such-release").status == 2
+
+
+def test_rolling_back_twice_goes_on_to_the_release_before(project, server) -> None:
+    for word in ("second", "third"):
+        give_version(project, word)
+        project.deploy()
+    for word in ("second", "old"):
+        assert project.inv("rollback").status == 0
+        assert version(server) == word
+    assert project.inv("rollback").status == 2

@@ -1,0 +1,396 @@
+"""A fault at every step of a deploy, and what is true after each of them.
+
+After every row: the site answers with the version that the row names; it answered all the
+while (where the row says so); every write that was acknowledged is there; the lock is free;
+nothing is left that serves nobody; and the next `inv deploy` succeeds without other work.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.server.browser import Browser
+from tests.server.machines import Server, docker
+from tests.server.project import Done, Project
+from tests.server.watch import give_version, watching, written
+
+DOMAIN = "mysite.test"
+LOCK = "/run/stagetools/mysite_prod.lock"
+
+
+# --- what happens, and when ----------------------------------------------------------------
+
+
+class Typed:
+    """`inv deploy` while it runs, line by line."""
+
+    def __init__(self, project: Project) -> None:
+        self.lines: list[str] = []
+        self.process = subprocess.Popen(
+            [Path(sys.executable).parent / "inv", "deploy"],
+            cwd=project.root,
+            env=project.environment | {"PYTHONUNBUFFERED": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout
+        with self.process.stdout as output:
+            for line in output:
+                self.lines.append(line.rstrip())
+
+    def wait_for(self, pattern: str, limit: float = 120) -> None:
+        """Until a line matches, or the command has ended."""
+        end = time.monotonic() + limit
+        while time.monotonic() < end and self.process.poll() is None:
+            if any(re.search(pattern, line) for line in list(self.lines)):
+                return
+            time.sleep(0.01)
+
+    def done(self, limit: float = 120) -> Done:
+        status = self.process.wait(limit)
+        self._reader.join()
+        return Done(status, "\n".join(self.lines))
+
+
+Fault = Callable[[Server, Typed], None]
+
+
+def kill_client(_: Server, typed: Typed) -> None:
+    os.killpg(typed.process.pid, signal.SIGKILL)
+
+
+def interrupt(_: Server, typed: Typed) -> None:
+    os.killpg(typed.process.pid, signal.SIGINT)
+
+
+def drop_connection(server: Server, _: Typed) -> None:
+    server.run("pkill -KILL -f 'sshd-session: root' || pkill -KILL -f 'sshd: root'")
+
+
+def drop_network(server: Server, typed: Typed) -> None:
+    """Not one packet more either way, and nobody is told."""
+    port = "-p tcp --dport 22 -m conntrack --ctstate ESTABLISHED"
+    server.run(
+        f"iptables -I INPUT {port} -j DROP; iptables -I OUTPUT -p tcp --sport 22 -j DROP"
+    )
+    time.sleep(16)  # the holder of the lock gives up
+    os.killpg(typed.process.pid, signal.SIGKILL)
+    server.run(f"flock -w 5 {LOCK} true; iptables -F INPUT; iptables -F OUTPUT")
+
+
+def kill_remotely(pattern: str) -> Fault:
+    def kill(server: Server, _: Typed) -> None:
+        server.run(f"pkill -KILL -f '{pattern}'")
+
+    return kill
+
+
+def cut_power(server: Server, typed: Typed) -> None:
+    server.cut_power()
+    typed.done()
+    server.boot()
+    server.run(
+        "for _ in $(seq 100); do docker info >/dev/null 2>&1 && break; sleep 0.2; done"
+    )
+
+
+def stop_engine(server: Server, typed: Typed) -> None:
+    server.run("systemctl stop docker.socket docker")
+    typed.done()
+    server.run("systemctl start docker")
+
+
+def nothing(_: Server, __: Typed) -> None: ...
+
+
+# --- what is deployed ----------------------------------------------------------------------
+
+BUILDING, REHEARSING = r"\| #\d+ \[", r"rehearsing slowly"
+
+
+def migration(body: str) -> Callable[[Project], None]:
+    """A migration of the core app with this Python in it; `live` says which database."""
+
+    def write(project: Project) -> None:
+        project.write(
+            "mysite/migrations/0002_fault.py",
+            "import sys, time\n"
+            "from django.db import migrations\n\n\n"
+            "def run(apps, editor):\n"
+            "    live = 'rehearsal' not in editor.connection.settings_dict['NAME']\n"
+            f"    {body}\n\n\n"
+            "class Migration(migrations.Migration):\n"
+            "    dependencies = [('mysite', '0001_initial')]\n"
+            "    operations = [migrations.RunPython(run, migrations.RunPython.noop)]\n",
+        )
+
+    return write
+
+
+def settings(text: str) -> Callable[[Project], None]:
+    def write(project: Project) -> None:
+        path = "stagetools_project/settings.py"
+        project.write(path, project.read(path) + text)
+
+    return write
+
+
+def urls(text: str) -> Callable[[Project], None]:
+    def write(project: Project) -> None:
+        path = "stagetools_project/urls.py"
+        project.write(path, project.read(path) + text)
+
+    return write
+
+
+def wsgi(text: str) -> Callable[[Project], None]:
+    """Something that happens in the web process alone."""
+    return settings(f"\nimport sys\nif 'gunicorn' in sys.argv[0]:\n    {text}\n")
+
+
+def sick(status: int) -> Callable[[Project], None]:
+    def write(project: Project) -> None:
+        project.write(
+            "mysite/sick.py",
+            "from django.http import HttpResponse\n\n\n"
+            "def middleware(get_response):\n"
+            f"    return lambda request: HttpResponse('feeling unwell', status={status})\n",
+        )
+        settings("\nMIDDLEWARE.insert(0, 'mysite.sick.middleware')\n")(project)
+
+    return write
+
+
+@dataclass(frozen=True)
+class Row:
+    """One fault: what is deployed, when what happens, and what is true afterwards."""
+
+    name: str
+    change: Callable[[Project], None] = lambda project: None
+    at: str = ""
+    fault: Fault = nothing
+    serves: str = "old"  # old, new, or either where the fault races the switch
+    answers: bool = True  # all the while
+    status: int | None = 1  # None where the client is killed, and has none
+    says: tuple[str, ...] = ()
+    limit: float = 90
+    prepare: Callable[[Server], None] = field(default=lambda server: None)
+    mend: Callable[[Server], None] = field(default=lambda server: None)
+
+
+SLOW = "print('rehearsing slowly', flush=True); time.sleep(6)"
+ROWS = [
+    Row("client killed after the connection", at="✓ Connect", fault=kill_client, status=None),
+    Row("client killed after the upload", at="✓ Upload", fault=kill_client, status=None),
+    Row("client killed in the build", at=BUILDING, fault=kill_client, status=None),
+    Row("Ctrl-C in the build", at=BUILDING, fault=interrupt, status=130, says=("Interrupted",)),
+    Row("client killed in the rehearsal", migration(SLOW), REHEARSING, kill_client, status=None),
+    Row("client killed before the live migration", migration(f"live and {SLOW[:36]}"), "✓ Snapshot", kill_client, status=None),
+    Row("client killed after the build", at="✓ Build", fault=kill_client, status=None),
+    Row("client killed at the switch", at="✓ Start", fault=kill_client, serves="either", status=None),
+    Row("client killed after the switch", at="✓ Switch", fault=kill_client, serves="new", status=None),
+    Row("connection dropped in the build", at=BUILDING, fault=drop_connection, says=("connection",)),
+    Row("connection dropped in the rehearsal", migration(SLOW), REHEARSING, drop_connection, says=("connection",)),
+    Row("network gone silent in the build", at=BUILDING, fault=drop_network, status=None),
+    Row("builder killed", at=BUILDING, fault=kill_remotely("compose.*build web"), says=("Build:", "could not be built")),
+    Row("migration's container killed", migration(SLOW), REHEARSING, kill_remotely("stagetools.database rehearse"), says=("Rehearse:", "not touched")),
+    Row("power cut in the build", at=BUILDING, fault=cut_power, answers=False),
+    Row("power cut in the rehearsal", migration(SLOW), REHEARSING, cut_power, answers=False),
+    Row("power cut after the start", at="✓ Build", fault=cut_power, answers=False),
+    Row("power cut after the switch", at="✓ Switch", fault=cut_power, serves="new", answers=False, status=None),
+    Row("engine stopped in the build", at=BUILDING, fault=stop_engine, answers=False, says=("Build:",)),
+    Row("settings that do not compile", settings("\nthis is no Python\n"), says=("Build:", "SyntaxError")),
+    Row("an import error in a view", urls("\nfrom mysite import no_such_view\n"), says=("Build:", "no_such_view")),
+    Row("an import error in the web process alone", wsgi("import no_such_module"), says=("Health:", "no_such_module")),
+    Row("a failing migration", migration("raise ValueError('no such luck')"), says=("Rehearse:", "no such luck", "not touched")),
+    Row("a migration that fails on the live database alone", migration("if live: raise ValueError('only live')"), says=("Migrate:", "only live", "before-")),
+    Row("an endless migration, and Ctrl-C", migration("print('rehearsing slowly', flush=True); time.sleep(3600)"), REHEARSING, interrupt, status=130, says=("Interrupted",)),
+    Row("a migration over the limit", migration("time.sleep(2.5)"), says=("keep writers waiting", "migration_limit", "--yes")),
+    Row("an unhealthy answer", sick(500), says=("Health:", "500 feeling unwell", "still", "serving")),
+    Row("an answer that is no answer to the question", sick(404), says=("Health:", "404"), limit=120),
+    Row("a crash 5 s after the switch", wsgi("import os, signal, threading; threading.Timer(6, lambda: os.kill(os.getpid(), signal.SIGKILL)).start() if os.getpid() != 1 else None"), serves="new", status=0),
+    Row("no memory", wsgi("hog = [bytearray(64 * 2**20) for _ in range(64)]"), says=("Health:", "ended while it started")),
+    Row("a clock that goes back an hour", prepare=lambda server: server.run(r"printf '#!/bin/sh\nexec /usr/bin/date -d \"1 hour ago\" \"$@\"\n' >/usr/local/bin/date; chmod +x /usr/local/bin/date"), mend=lambda server: server.run("rm /usr/local/bin/date"), serves="new", status=0),
+]  # fmt: skip
+
+
+FULL = Row(
+    "the disk full in the upload",
+    lambda project: project.write("mysite/static/big.txt", os.urandom(9 * 2**20).hex()),
+    prepare=lambda server: server.run("head -c 56M /dev/zero >/home/full"),
+    mend=lambda server: server.run("rm -f /home/full"),
+    says=("Upload:", "No space left"),
+)
+
+
+# --- one server, and one project that is well before each row -------------------------------
+
+
+@pytest.fixture(scope="module")
+def server(new_server) -> Server:
+    return new_server("faults", with_docker=True)
+
+
+@pytest.fixture(scope="module")
+def project(new_project, server) -> Project:
+    project = new_project()
+    project.target(server, domain=DOMAIN)
+    git(project, "init", "-q")
+    give_version(project, "v0")
+    project.deploy()
+    commit(project)
+    return project
+
+
+def git(project: Project, *words: str) -> None:
+    identity = ["-c", "user.name=Test", "-c", "user.email=test@example.com"]
+    subprocess.run(["git", *identity, *words], cwd=project.root, check=True)
+
+
+def commit(project: Project) -> None:
+    git(project, "add", "-A")
+    git(project, "commit", "-q", "--allow-empty", "-m", "As it serves")
+
+
+@contextmanager
+def well(server: Server, project: Project, number: int) -> Iterator[tuple[str, str]]:
+    """The version that serves, and the one that the row deploys; afterwards all is well."""
+    old, new = f"v{number}", f"v{number}-new"
+    git(project, "checkout", "-q", ".")
+    git(project, "clean", "-qfd")
+    give_version(project, old)
+    if "0002_fault" in server.run(
+        "docker exec $(docker ps -q --filter label=stagetools.system | head -1) python manage.py showmigrations mysite"
+    ):
+        project.inv("manage", "migrate mysite 0001")
+    project.deploy()
+    commit(project)
+    yield old, new
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_after(row: Row, server: Server, project: Project) -> None:
+    number = ROWS.index(row) if row in ROWS else len(ROWS)
+    with well(server, project, number) as (old, new), watching(server, DOMAIN) as watch:
+        row.change(project)
+        give_version(project, new)
+        row.prepare(server)
+        done = fail(server, project, row)
+        row.mend(server)
+        wait_for_page(server)
+        served = Browser(server.address, DOMAIN).get("/version").text
+    assert "Traceback (most recent call last)" not in said_by_us(done.text), done
+    if row.status is not None:
+        assert done.status == row.status, done
+    for words in row.says:
+        assert words in done.text, done
+    assert served in {"old": [old], "new": [new], "either": [old, new]}[row.serves], (
+        done
+    )
+    assert not row.answers or not watch.failures, watch.failures
+    assert set(watch.acknowledged) <= written(server)
+    server.run(f"flock -w 15 {LOCK} true")
+    assert_next_deploy_succeeds(server, project, f"{new}-mended")
+
+
+def fail(server: Server, project: Project, row: Row) -> Done:
+    typed = Typed(project)
+    try:
+        if row.at:
+            typed.wait_for(row.at)
+        row.fault(server, typed)
+        done = typed.done(row.limit)
+        if row.serves == "new" and done.status == 0:
+            time.sleep(8)  # for what happens after the switch
+        return done
+    finally:
+        if typed.process.poll() is None:
+            os.killpg(typed.process.pid, signal.SIGKILL)
+            typed.done()
+
+
+def said_by_us(text: str) -> str:
+    """The output without what the project's own Python wrote."""
+    own = [line for line in text.splitlines() if not line.startswith("  |")]
+    cut = next((n for n, line in enumerate(own) if "below say" in line), len(own))
+    return "\n".join(own[:cut])
+
+
+def wait_for_page(server: Server) -> None:
+    end = time.monotonic() + 40
+    while time.monotonic() < end:
+        try:
+            if Browser(server.address, DOMAIN).get("/version").status == 200:
+                return
+        except OSError:
+            pass
+        time.sleep(0.2)
+
+
+def assert_next_deploy_succeeds(server: Server, project: Project, version: str) -> None:
+    git(project, "checkout", "-q", ".")
+    git(project, "clean", "-qfd")
+    give_version(project, version)
+    project.deploy()
+    assert Browser(server.address, DOMAIN).get("/version").text == version
+    there = "docker ps -q --filter label=stagetools.system=mysite_prod --filter label=com.docker.compose.service"
+    assert len(server.run(there).split()) == 1
+
+
+def test_after_a_full_disk(new_server, new_project) -> None:
+    """On a server of its own, whose /home is small: a power cut would empty it."""
+    small = new_server(
+        "small", with_docker=True, options=["--tmpfs=/home:size=64m,mode=755"]
+    )
+    project = new_project()
+    project.target(small, domain=DOMAIN)
+    git(project, "init", "-q")
+    give_version(project, "v0")
+    project.deploy()
+    commit(project)
+    test_after(FULL, small, project)
+
+
+def test_there_are_at_least_twenty() -> None:
+    assert len(ROWS) >= 20
+
+
+def test_a_port_that_another_program_has_is_named(new_server, new_project) -> None:
+    taken = new_server("taken", with_docker=True)
+    listen = ["systemd-socket-activate", "--listen=443", "/bin/cat"]
+    docker("exec", "--detach", taken.container, *listen)
+    project = new_project()
+    project.target(taken, domain=DOMAIN)
+    done = project.inv("deploy")
+    assert done.status == 1
+    assert "Another program has port 80 or 443" in done.text
+    assert "systemctl disable" in done.text
+
+
+def test_a_domain_that_points_elsewhere_is_named_before_anything_is_done(
+    server, project
+) -> None:
+    git(project, "checkout", "-q", ".")
+    project.replace("deploy.toml", '"internal"', '"acme"')
+    project.replace("deploy.toml", DOMAIN, f'{DOMAIN}", "nowhere.invalid')
+    done = project.inv("deploy")
+    assert done.status == 1
+    assert "nowhere.invalid is not in DNS" in done.text
+    assert "Build" not in done.text

@@ -1,0 +1,168 @@
+"""Several stages and several projects on one server, which never notice each other."""
+
+import json
+
+import pytest
+
+from tests.server.browser import Browser
+from tests.server.machines import Server
+from tests.server.project import Project
+from tests.server.watch import give_version, written
+
+HOMES = {
+    "shop_prod": "shop.test",
+    "shop_qual": "qual.shop.test",
+    "blog_prod": "blog.test",
+}
+
+
+@pytest.fixture(scope="module")
+def server(new_server) -> Server:
+    return new_server("shared", with_docker=True)
+
+
+@pytest.fixture(scope="module")
+def shop(new_project, server) -> Project:
+    """Two stages of one project."""
+    shop = new_project(project_slug="shop")
+    shop.target(server, domain="shop.test")
+    shop.add_stage(
+        "qual",
+        host=server.address,
+        user="root",
+        tls="internal",
+        domains=["qual.shop.test"],
+    )
+    write_version(shop, "shop one")
+    shop.deploy()
+    shop.deploy("--stage", "qual")
+    return shop
+
+
+@pytest.fixture(scope="module")
+def blog(new_project, server, shop) -> Project:
+    blog = new_project(project_slug="blog")
+    blog.target(server, domain="blog.test")
+    write_version(blog, "blog one")
+    blog.deploy()
+    return blog
+
+
+def write_version(project: Project, version: str) -> None:
+    give_version(project, version, app=project.slug)
+
+
+def state(server: Server, name: str) -> dict[str, object]:
+    """Everything of an installation that its neighbours might touch."""
+    ids = server.run(
+        f"docker ps -aq --no-trunc --filter label=stagetools.system={name}"
+    ).split()
+    browser = Browser(server.address, HOMES[name])
+    return {
+        "containers": ids,
+        "started": [json.loads(server.run(f"docker inspect {i}"))[0]["State"]["StartedAt"] for i in ids],
+        "answer": browser.get("/version").text,
+        "rows": written(server, name),
+        "files": server.run(f"cd /home/{name}; find . -path ./data -prune -o -type f -exec sha256sum {{}} + | sort"),
+        "images": server.run(f"docker image ls -q {name} | sort"),
+    }  # fmt: skip
+
+
+def say(server: Server, name: str, key: str) -> None:
+    answer = Browser(server.address, HOMES[name]).request("POST", f"/write?key={key}")
+    assert answer.status == 201
+
+
+def test_deploying_breaking_rolling_back_and_removing_one_leaves_the_others(
+    shop, blog, server
+) -> None:
+    for name in HOMES:
+        say(server, name, f"written in {name}")
+    neighbours = {name: state(server, name) for name in ("shop_prod", "blog_prod")}
+
+    def assert_neighbours_are_as_they_were() -> None:
+        assert {name: state(server, name) for name in neighbours} == neighbours
+
+    write_version(shop, "shop two")
+    shop.deploy("--stage", "qual")
+    assert state(server, "shop_qual")["answer"] == "shop two"
+    assert_neighbours_are_as_they_were()
+
+    settings = shop.read("stagetools_project/settings.py")
+    shop.write("stagetools_project/settings.py", settings + "\nimport no_such_module\n")
+    assert shop.inv("deploy", "--stage", "qual").status == 1
+    shop.write("stagetools_project/settings.py", settings)
+    assert_neighbours_are_as_they_were()
+
+    assert shop.inv("rollback", "--stage", "qual").status == 0
+    assert state(server, "shop_qual")["answer"] == "shop one"
+    assert written(server, "shop_qual") == {"written in shop_qual"}
+    assert_neighbours_are_as_they_were()
+
+    refused = shop.inv("remove", "--stage", "qual", "--name", "shop_prod")
+    assert refused.status == 2
+    assert "Nothing was removed" in refused.text
+    done = shop.inv("remove", "--stage", "qual", "--name", "shop_qual")
+    assert done.status == 0, done
+    assert_neighbours_are_as_they_were()
+    assert_gone(server, "shop_qual")
+    assert "kept as /srv/stagetools/kept/shop_qual-" in done.text
+    assert (
+        Browser(server.address, "qual.shop.test").get("/", scheme="http").status == 404
+    )
+
+
+def assert_gone(server: Server, name: str) -> None:
+    assert server.run(f"id {name} 2>&1 || true").endswith("no such user")
+    for look in (f"ls -d /home/{name}", f"ls -d /srv/stagetools/web/sites/{name}"):
+        assert not server.run(f"{look} 2>/dev/null || true")
+    assert not server.run(
+        f"docker image ls -q {name}; docker ps -aq --filter label=stagetools.system={name}"
+    )
+    kept = server.run(f"ls /srv/stagetools/kept/{name}-*.sqlite3")
+    assert server.run(f"stat -c '%U %a' {kept}") == "root 600"
+
+
+def test_a_domain_that_a_neighbour_has_is_refused(shop, blog, server) -> None:
+    before = state(server, "blog_prod")
+    blog.replace("deploy.toml", '"blog.test"', '"blog.test", "shop.test"')
+    done = blog.inv("deploy")
+    blog.replace("deploy.toml", '"blog.test", "shop.test"', '"blog.test"')
+    assert done.status == 1
+    assert "shop.test belongs to shop_prod" in done.text
+    assert Browser(server.address, "shop.test").get("/version").text.startswith("shop")
+    after = state(server, "blog_prod")
+    assert after["answer"] == before["answer"]
+    assert after["rows"] == before["rows"]
+
+
+def test_the_client_cannot_say_who_it_is(shop, server) -> None:
+    """Neither its address nor its scheme: the log has what the proxy saw."""
+    browser = Browser(server.address, "shop.test")
+    lies = {
+        "X-Forwarded-For": "203.0.113.66",
+        "X-Real-IP": "203.0.113.67",
+        "X-Forwarded-Proto": "http",
+    }
+    assert browser.get("/who-am-i", **lies).status == 404
+    said = shop.inv("logs", "--tail", "20", "--grep", "who-am-i").text
+    assert "203.0.113" not in said
+    assert "172." in said
+
+
+def test_a_stage_with_another_authority_is_an_exception_of_its_own(
+    shop, server
+) -> None:
+    """Plain HTTP beside HTTPS, on one proxy."""
+    shop.add_stage(
+        "int", host=server.address, user="root", tls="off", domains=["int.shop.test"]
+    )
+    shop.deploy("--stage", "int")
+    assert (
+        Browser(server.address, "int.shop.test").get("/version", scheme="http").status
+        == 200
+    )
+    assert (
+        Browser(server.address, "shop.test").get("/version", scheme="http").status
+        == 308
+    )
