@@ -1,5 +1,6 @@
 """What every change of the serving release has in common: start, ask, switch, drain."""
 
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -26,6 +27,7 @@ class Change:
         self.host, self.layout, self.config = stage.host, stage.layout, stage.config
         self.name = self.container = self.origin = ""
         self.migrations: tuple[str, ...] = ()
+        self.live_at = 0.0  # by the monotonic clock; 0 until the switch
 
     def step(self, title: str, action: Callable[[Step], Outcome]) -> None:
         """Run one step, unless the server has given us up; the lock says which one."""
@@ -77,7 +79,9 @@ class Change:
 
     def switch(self, step: Step) -> Outcome:
         proxy.claim_domains(self.host, self.layout, self.facts, self.config)
-        return release.switch(self.host, self.layout, self.record())
+        outcome = release.switch(self.host, self.layout, self.record())
+        self.live_at = time.monotonic()
+        return outcome
 
     def drain(self, step: Step) -> Outcome:
         old = self.facts.serving(self.stage.name)

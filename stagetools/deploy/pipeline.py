@@ -43,8 +43,16 @@ def deploy(
     opened = open_stage(system, config, terminal, accept=accept, shown=True)
     with opened as stage, locked(stage, "deploys", wait=wait) as held:
         facts = server.look(stage.host, stage.layout)
-        words = Deploy(stage, held, facts, root, tree).run()
-    terminal.say(f"{words} {time.monotonic() - started:.1f} s.", "bold green")
+        change = Deploy(stage, held, facts, root, tree)
+        change.run()
+    done = f"{time.monotonic() - started:.1f} s"
+    if change.live_at:
+        live = f"{change.live_at - started:.1f} s"
+        words = f"{config.url} was live after {live}, and all was done after {done}."
+    else:
+        serving = f"{facts.release} serves {config.url}"
+        words = f"Nothing has changed: {serving}. Seen in {done}."
+    terminal.conclude(words)
 
 
 class Deploy(Change):
@@ -56,11 +64,10 @@ class Deploy(Change):
         super().__init__(stage, held, facts)
         self.root, self.tree = root, tree
 
-    def run(self) -> str:
-        """Every step in its order; the words with which it ends."""
+    def run(self) -> None:
+        """Every step in its order."""
         if self.nothing_changed():
-            serving = f"{self.facts.release} serves {self.config.url}"
-            return f"Nothing has changed: {serving}. Seen in"
+            return
         preflight.refuse_full_disk(self.facts)
         preflight.refuse_wrong_dns(self.host, self.facts, self.config)
         self.prepare_server()
@@ -70,7 +77,6 @@ class Deploy(Change):
         self.go_live()
         if set(self.config.domains) - set(self.facts.domains):
             self.step("Visit", self.visit)
-        return f"{self.config.url} is live, with {self.name}, after"
 
     def prepare_server(self) -> None:
         """What a first deploy does, and later ones find done."""
@@ -92,6 +98,9 @@ class Deploy(Change):
             self.step("Start", self.start)
             return
         self.step("Start", self.try_start)
+        if self.stage.terminal.dry:
+            self.stage.terminal.say("Only where that lacks migrations:")
+            self.plan = database.plan(self.host, self.layout, self.name)
         if self.plan is not None:
             self.step("Rehearse", self.rehearse)
             self.step("Snapshot", self.snapshot)
