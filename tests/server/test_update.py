@@ -1,7 +1,6 @@
 """A project is deployed, takes over the template's next version, and is deployed again."""
 
 import http.client
-import ssl
 import subprocess
 import threading
 import time
@@ -49,21 +48,26 @@ class Visitors:
 
     def _visit(self, is_kept: int) -> None:
         browser = Browser(self.address, self.domain)
-        connection: http.client.HTTPConnection | None = None
+        connection = None
         while not self._over.wait(2 / VISITS):
             self.count += 1
             try:
-                connection = (
-                    connection if is_kept and connection else browser._connect("https")
-                )
-                connection.request("GET", "/healthz" if self.count % 5 == 0 else "/")
-                answer = connection.getresponse()
-                answer.read()
-                if answer.status != 200:
-                    self.failures.append(f"{answer.status}")
-            except (OSError, ssl.SSLError, http.client.HTTPException) as error:
+                connection = connection or browser._connect("https")
+                self._ask(connection)
+            except (OSError, http.client.HTTPException) as error:
                 self.failures.append(f"{type(error).__name__}: {error}")
+            if connection and not (is_kept and connection.sock):
+                connection.close()
                 connection = None
+        if connection:
+            connection.close()
+
+    def _ask(self, connection: http.client.HTTPConnection) -> None:
+        connection.request("GET", "/healthz" if self.count % 5 == 0 else "/")
+        answer = connection.getresponse()
+        answer.read()
+        if answer.status != 200:
+            self.failures.append(f"{answer.status}")
 
 
 @pytest.fixture(scope="module")
