@@ -11,6 +11,7 @@ from aaa_env_setup import SYSTEM
 from stagetools import readiness
 from stagetools.deploy import environment, pipeline, relaunch, removal, running
 from stagetools.deploy.config import load, remember
+from stagetools.deploy.dry import DryTerminal
 from stagetools.deploy.stage import open_stage
 from stagetools.deploy.terminal import Terminal, told
 from stagetools.utils import get_expected_system_from_name
@@ -18,13 +19,14 @@ from stagetools.utils import get_expected_system_from_name
 ROOT = Path(__file__).parent
 STAGE = {"stage": "Which stage of deploy.toml; prod unless given."}
 YES = {"yes": "Answer every question with yes."}
+DRY = {"dry_run": "Print the commands for the server, and change nothing."}
 WAIT = {"wait": "How many seconds to wait for somebody else's task to end."}
 ACCEPT = {
     "accept_host_key": "The fingerprint (SHA256:…) that an unknown server must have."
 }
 
 
-def stage_named(name: str, *, yes: bool = False) -> dict[str, Any]:
+def stage_named(name: str, *, yes: bool = False, dry: bool = False) -> dict[str, Any]:
     """What every task on a server begins with: the stage's system and its settings."""
     config = load(ROOT / "deploy.toml", name)
     system = get_expected_system_from_name(
@@ -32,15 +34,17 @@ def stage_named(name: str, *, yes: bool = False) -> dict[str, Any]:
         core_repo=SYSTEM.core_repo,
         core_app=SYSTEM.core_app,
     )
-    config = remember(ROOT / "deploy.toml", config, ask=Terminal().ask)
-    return {"system": system, "config": config, "terminal": Terminal(yes=yes)}
+    ask = Terminal().ask
+    config = remember(ROOT / "deploy.toml", config, ask=ask, write=not dry)
+    terminal = DryTerminal() if dry else Terminal(yes=yes)
+    return {"system": system, "config": config, "terminal": terminal}
 
 
-@task(help=STAGE | ACCEPT | YES | WAIT)
+@task(help=STAGE | ACCEPT | YES | WAIT | DRY)
 @told
-def deploy(context, stage="prod", accept_host_key="", yes=False, wait=0):
+def deploy(context, stage="prod", accept_host_key="", yes=False, wait=0, dry_run=False):
     """Put the working tree before the users: upload, build, migrate, switch."""
-    named = stage_named(stage, yes=yes)
+    named = stage_named(stage, yes=yes, dry=dry_run)
     pipeline.deploy(ROOT, **named, accept=accept_host_key, wait=wait)
 
 
@@ -48,15 +52,24 @@ def deploy(context, stage="prod", accept_host_key="", yes=False, wait=0):
     help=STAGE
     | YES
     | WAIT
+    | DRY
     | {
         "to": "Which release (or commit) to serve again; the one before unless given.",
         "restore_database": "Put the snapshot from before its successor's migrations back.",
     }
 )
 @told
-def rollback(context, stage="prod", to="", restore_database=False, yes=False, wait=0):
+def rollback(
+    context,
+    stage="prod",
+    to="",
+    restore_database=False,
+    yes=False,
+    wait=0,
+    dry_run=False,
+):
     """Serve an earlier release again, and undo the migrations it does not know."""
-    with open_stage(**stage_named(stage, yes=yes)) as opened:
+    with open_stage(**stage_named(stage, yes=yes, dry=dry_run)) as opened:
         relaunch.rollback(opened, to=to, restore_database=restore_database, wait=wait)
 
 
@@ -68,11 +81,11 @@ def releases(context, stage="prod"):
         running.releases(opened)
 
 
-@task(help=STAGE | WAIT)
+@task(help=STAGE | WAIT | DRY)
 @told
-def restart(context, stage="prod", wait=0):
+def restart(context, stage="prod", wait=0, dry_run=False):
     """Serve the same release from a new container; no request fails."""
-    with open_stage(**stage_named(stage)) as opened:
+    with open_stage(**stage_named(stage, dry=dry_run)) as opened:
         relaunch.restart(opened, wait=wait)
 
 
@@ -130,20 +143,24 @@ def env_list(context, stage="prod"):
 @task(
     name="set",
     positional=["value"],
-    help=STAGE | {"value": "KEY=VALUE, or KEY to be asked."},
+    help=STAGE | DRY | {"value": "KEY=VALUE, or KEY to be asked."},
 )
 @told
-def env_set(context, value, stage="prod"):
+def env_set(context, value, stage="prod", dry_run=False):
     """Set a value on the server, and serve the release with it; no request fails."""
-    with open_stage(**stage_named(stage)) as opened:
+    with open_stage(**stage_named(stage, dry=dry_run)) as opened:
         environment.set_value(opened, value)
 
 
-@task(name="unset", positional=["key"], help=STAGE | {"key": "The name of a value."})
+@task(
+    name="unset",
+    positional=["key"],
+    help=STAGE | DRY | {"key": "The name of a value."},
+)
 @told
-def env_unset(context, key, stage="prod"):
+def env_unset(context, key, stage="prod", dry_run=False):
     """Remove a value from the server, and serve the release without it."""
-    with open_stage(**stage_named(stage)) as opened:
+    with open_stage(**stage_named(stage, dry=dry_run)) as opened:
         environment.unset(opened, key)
 
 
@@ -157,12 +174,13 @@ def unlock(context, stage="prod"):
 
 @task(
     help=STAGE
+    | DRY
     | {"name": "The installation's whole name, in place of being asked for it."}
 )
 @told
-def remove(context, stage="prod", name=""):
+def remove(context, stage="prod", name="", dry_run=False):
     """Take a stage away from its server; a last copy of its database is kept there."""
-    with open_stage(**stage_named(stage)) as opened:
+    with open_stage(**stage_named(stage, dry=dry_run)) as opened:
         removal.remove(opened, name=name)
 
 

@@ -181,7 +181,11 @@ def _is_ipv4(text: str) -> bool:
 
 
 def remember(
-    path: Path, config: StageConfig, *, ask: Callable[[str], str | None]
+    path: Path,
+    config: StageConfig,
+    *,
+    ask: Callable[[str], str | None],
+    write: bool = True,
 ) -> StageConfig:
     """Ask for the host where it is missing, and keep the answer in deploy.toml."""
     if config.host:
@@ -193,6 +197,8 @@ def remember(
             remedy='Give one: host = "203.0.113.7".',
         )
     answered = _checked(replace(config, host=host), path.name)
+    if not write:
+        return answered
     document = tomlkit.parse(path.read_text(encoding="utf-8"))
     document["stages"][config.stage_name]["host"] = host
     path.write_text(tomlkit.dumps(document), encoding="utf-8")

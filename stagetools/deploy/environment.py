@@ -104,6 +104,6 @@ def _write(stage: Stage, values: dict[str, Secret]) -> None:
 
 
 def _serve_with(stage: Stage, what: str) -> None:
-    stage.terminal.say(f"{what} on the server.")
+    stage.terminal.conclude(f"{what} on the server.")
     if server.look(stage.host, stage.layout).release:
         relaunch.restart(stage, why="env")

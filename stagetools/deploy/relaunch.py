@@ -24,7 +24,7 @@ def restart(stage: Stage, *, why: str = "restart", wait: float = 0) -> None:
         again = Relaunch(stage, held, facts)
         again.why = why
         again.run(facts.release)
-    stage.terminal.say(f"{stage.name} serves {again.name}.", "bold green")
+    stage.terminal.conclude(f"{stage.name} serves {again.name}.")
 
 
 def rollback(
@@ -40,8 +40,8 @@ def rollback(
         back = Rollback(Change(stage, held, facts), kept, target)
         back.restore = restore_database
         back.run(target.release)
-    stage.terminal.say(
-        f"{stage.name} serves {target.made_of} again, as {back.name}.", "bold green"
+    stage.terminal.conclude(
+        f"{stage.name} serves {target.made_of} again, as {back.name}."
     )
 
 

@@ -9,7 +9,9 @@ __all__ = ["remove", "unlock"]
 
 def remove(stage: Stage, *, name: str = "") -> None:
     """Remove the installation from its server, and keep a last copy of its database."""
-    if not name and stage.terminal.can_ask:
+    if stage.terminal.dry:
+        name = stage.name
+    elif not name and stage.terminal.can_ask:
         name = (
             stage.terminal.ask(
                 f"This removes {stage.name} from {stage.host.address}: site, uploads, backups."

@@ -1,9 +1,9 @@
 """The one place that quotes: commands are built from words, never from sentences."""
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-__all__ = ["Command", "Secret", "as_root", "script", "sh"]
+__all__ = ["Command", "Secret", "as_root", "looks", "prints", "script", "sh"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,8 @@ class Command:
     """A command line for a POSIX shell, every word in it quoted already."""
 
     text: str
+    looks: bool = False  # it changes nothing: a dry run runs it
+    prints: str = ""  # such as this, which a dry run takes for its output
 
     def __str__(self) -> str:
         return self.text
@@ -48,4 +50,14 @@ def script(text: str, *values: object, interpreter: str = "sh") -> Command:
 
 def as_root(command: Command) -> Command:
     """The same command for an account that may sudo without a password."""
-    return Command(f"sudo -n -- {command.text}")
+    return replace(command, text=f"sudo -n -- {command.text}")
+
+
+def looks(command: Command) -> Command:
+    """Mark a command that changes nothing."""
+    return replace(command, looks=True)
+
+
+def prints(command: Command, example: str) -> Command:
+    """Say what a command prints, for whoever reads its output without running it."""
+    return replace(command, prints=example)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from stagetools.deploy.config import StageConfig
+from stagetools.deploy.dry import DryHost, DryTerminal
 from stagetools.deploy.host import Host, connect
 from stagetools.deploy.layout import Layout
 from stagetools.deploy.steps import lock
@@ -49,7 +50,12 @@ def open_stage(
         if step:
             step.outcome = host.address
     try:
-        yield Stage(host, Layout(system), config, terminal)
+        if isinstance(terminal, DryTerminal):
+            dry = DryHost(host, terminal, needs_sudo=host.needs_sudo)
+            yield Stage(dry, Layout(system), config, terminal)
+            dry.end()
+        else:
+            yield Stage(host, Layout(system), config, terminal)
     finally:
         host.close()
 

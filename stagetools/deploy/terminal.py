@@ -77,6 +77,9 @@ def _row() -> Table:
 class Terminal:
     """Prints the steps: live where a person looks on, plain lines where not."""
 
+    dry = False
+    """Whether nothing is to be changed."""
+
     def __init__(self, console: Console | None = None, *, yes: bool = False) -> None:
         self.yes = yes
         self.console = console or Console(highlight=False)
@@ -88,6 +91,10 @@ class Terminal:
 
     def say(self, text: str, style: str = "") -> None:
         self.console.print(Text(text, style=style), soft_wrap=True)
+
+    def conclude(self, text: str) -> None:
+        """Say what a task has come to."""
+        self.say(text, "bold green")
 
     @contextmanager
     def step(self, title: str) -> Iterator[Step]:

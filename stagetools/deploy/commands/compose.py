@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from stagetools.deploy.layout import Layout
-from stagetools.deploy.shell import Command, script, sh
+from stagetools.deploy.shell import Command, looks, prints, script, sh
 
 __all__ = [
     "build",
@@ -47,7 +47,7 @@ def start_beside(layout: Layout, release: str, *, serving: str) -> Command:
     approved them, and none may take over. They leave as in any stop, for one of them may
     be finishing a request.
     """
-    return script(
+    command = script(
         f"""
         project=$1 release=$2 serving=$3; shift 3
         {_MINE}
@@ -65,11 +65,13 @@ def start_beside(layout: Layout, release: str, *, serving: str) -> Command:
         serving,
         *compose_words(layout, release),
     )
+    return prints(command, "<container>")
 
 
 def probe(container: str, *words: str) -> Command:
     """Ask the container's release how it is; fails when it is not well, or ends."""
-    return sh("docker", "exec", container, "python", "-m", "stagetools.probe", *words)
+    words = ("python", "-m", "stagetools.probe", *words)
+    return looks(sh("docker", "exec", container, *words))
 
 
 def stop(container: str) -> Command:
@@ -100,7 +102,7 @@ def run_inside(container: str, words: Sequence[str], *, tty: bool = False) -> Co
 
 def last_lines(container: str, count: int) -> Command:
     """The container's last lines, both outputs, and how it stands."""
-    return script(
+    command = script(
         """
         docker logs --tail "$2" "$1" 2>&1
         docker inspect --format \
@@ -109,3 +111,4 @@ def last_lines(container: str, count: int) -> Command:
         container,
         count,
     )
+    return prints(looks(command), "container running, exit code 0, restarts 0")

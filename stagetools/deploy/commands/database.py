@@ -2,9 +2,24 @@
 
 from stagetools.deploy.commands.compose import compose_words
 from stagetools.deploy.layout import Layout
-from stagetools.deploy.shell import Command, script
+from stagetools.deploy.shell import Command, looks, prints, script
 
 __all__ = ["put_back", "restore", "run", "snapshot_age"]
+
+
+_TIMED = '{"migration": "<migration>", "seconds": 0}\n'
+# As stagetools.database prints them: the longest way, where there are migrations.
+_EXAMPLES = {
+    "plan": '{"pending": ["<migration>"], "breaking": [], "size": 0, "sqlite": true}',
+    "known": '{"known": []}',
+    "rehearse": '{"copied": 0}\n' + _TIMED + '{"rehearsed": 0}',
+    "snapshot": '{"snapshot": "<snapshot>"}',
+    "migrate": _TIMED + '{"migrated": 0}',
+    "unknown": '{"unknown": ["<migration>"], "breaking": [["<migration>", ""]],'
+    ' "irreversible": []}',
+    "rehearse-reverse": '{"reversed": 0}',
+    "reverse": '{"reversed": 0}',
+}
 
 
 def run(layout: Layout, release: str, *words: str) -> Command:
@@ -14,7 +29,7 @@ def run(layout: Layout, release: str, *words: str) -> Command:
     that two migrations never meet.
     """
     name = f"{layout.system.container}-database"
-    return script(
+    command = script(
         """
         name=$1; shift
         docker rm --force "$name" >/dev/null 2>&1 || true
@@ -27,6 +42,7 @@ def run(layout: Layout, release: str, *words: str) -> Command:
         *("--no-TTY", "--name", name, "web", "python", "-m", "stagetools.database"),
         *words,
     )
+    return prints(command, _EXAMPLES[words[0]])
 
 
 # The file and what SQLite keeps beside it, from $1 to $2; what is not there is no error.
@@ -69,7 +85,8 @@ def put_back(layout: Layout, keep: str) -> Command:
 
 def snapshot_age(layout: Layout, snapshot: str) -> Command:
     """Print how many seconds ago a snapshot was made; fails when it is not there."""
-    return script(
+    command = script(
         'echo $(( $(date +%s) - $(stat -c %Y "$1") ))',
         layout.backups_dir / f"{snapshot}.sqlite3",
     )
+    return looks(command)

@@ -1,14 +1,14 @@
 """The installation's environment file: read, changed and written on the server."""
 
 from stagetools.deploy.layout import Layout
-from stagetools.deploy.shell import Command, script
+from stagetools.deploy.shell import Command, looks, script
 
 __all__ = ["read", "write"]
 
 
 def read(layout: Layout) -> Command:
     """Print the environment file."""
-    return script('cat "$1"', layout.env_file)
+    return looks(script('cat "$1"', layout.env_file))
 
 
 def write(layout: Layout) -> Command:

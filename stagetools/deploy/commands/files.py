@@ -3,7 +3,7 @@
 from pathlib import PurePosixPath
 
 from stagetools.deploy.layout import Layout
-from stagetools.deploy.shell import Command, script, sh
+from stagetools.deploy.shell import Command, looks, script, sh
 
 __all__ = ["read_text", "receive_tree", "write_text"]
 
@@ -49,7 +49,7 @@ def write_text(path: PurePosixPath, *, mode: str = "0644") -> Command:
 
 def read_text(path: PurePosixPath) -> Command:
     """Print a file, or nothing where there is none."""
-    return script('test ! -f "$1" || cat "$1"', path)
+    return looks(script('test ! -f "$1" || cat "$1"', path))
 
 
 def remove(*paths: PurePosixPath) -> Command:

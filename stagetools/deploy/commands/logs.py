@@ -1,7 +1,7 @@
 """Reading what the containers wrote, which journald keeps."""
 
 from stagetools.deploy.layout import Layout
-from stagetools.deploy.shell import Command, sh
+from stagetools.deploy.shell import Command, looks, sh
 
 __all__ = ["journal"]
 
@@ -14,7 +14,7 @@ def journal(
     words += ["--follow"] if follow else []
     words += [f"--since={_since(since)}"] if since else []
     words += [f"--grep={grep}", "--case-sensitive=false"] if grep else []
-    return sh(*words, f"CONTAINER_TAG={layout.system.name}")
+    return looks(sh(*words, f"CONTAINER_TAG={layout.system.name}"))
 
 
 def _since(text: str) -> str:

@@ -1,14 +1,14 @@
 """What a server keeps of its releases: listing, naming again, pruning."""
 
 from stagetools.deploy.layout import Layout
-from stagetools.deploy.shell import Command, script
+from stagetools.deploy.shell import Command, looks, script
 
 __all__ = ["again", "prune", "records"]
 
 
 def records(layout: Layout) -> Command:
     """Every record, a line of JSON each, the newest first, with the size of its image."""
-    return script(
+    command = script(
         """
         cd "$1" 2>/dev/null || exit 0
         for file in $(ls -r -- *.json 2>/dev/null); do
@@ -20,6 +20,7 @@ def records(layout: Layout) -> Command:
         layout.releases_dir,
         layout.system.name,
     )
+    return looks(command)
 
 
 def again(layout: Layout, old: str, new: str) -> Command:

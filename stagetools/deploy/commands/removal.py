@@ -1,14 +1,14 @@
 """Taking an installation, or its lock, away."""
 
 from stagetools.deploy.layout import PROXY_DIR, ROOT, WEB_DIR, Layout
-from stagetools.deploy.shell import Command, script
+from stagetools.deploy.shell import Command, prints, script
 
 __all__ = ["remove", "unlock"]
 
 
 def remove(layout: Layout) -> Command:
     """Remove containers, images, site, account and files; keep the database in a safe place."""
-    return script(
+    command = script(
         """
         name=$1 project=$2 home=$3 database=$4 web=$5 proxy=$6 kept=$7
         for link in "$web"/hosts/*; do
@@ -45,6 +45,7 @@ def remove(layout: Layout) -> Command:
         PROXY_DIR,
         ROOT / "kept",
     )
+    return prints(command, "its database is kept as <copy>")
 
 
 def unlock(layout: Layout) -> Command:

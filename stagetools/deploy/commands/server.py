@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 from stagetools.deploy.layout import PROXY_DIR, Layout
 from stagetools.deploy.limits import LOCK
-from stagetools.deploy.shell import Command, script, sh
+from stagetools.deploy.shell import Command, looks, script, sh
 
 __all__ = ["docker_repository", "ensure_account", "hold_lock", "install", "look"]
 
 
 def look(layout: Layout) -> Command:
     """Print what the steps decide on, one `key=value` a line; changes nothing."""
-    return script(
+    command = script(
         """
         . /etc/os-release
         echo "os=$ID"; echo "os_version=${VERSION_ID:-}"; echo "os_codename=${VERSION_CODENAME:-}"
@@ -50,6 +50,7 @@ def look(layout: Layout) -> Command:
         PROXY_DIR,
         layout.system.database_sqlite_path,
     )
+    return looks(command)
 
 
 def install(packages: Sequence[str]) -> Command:
@@ -149,14 +150,14 @@ def hold_lock(layout: Layout, who: str, wait: float) -> Command:
 
 def addresses() -> Command:
     """The server's own addresses, parted by spaces."""
-    return sh("hostname", "--all-ip-addresses")
+    return looks(sh("hostname", "--all-ip-addresses"))
 
 
 def resolve(domain: str) -> Command:
     """The addresses that the server's resolver has for a domain, a line each."""
-    return script("getent ahosts \"$1\" | cut -d' ' -f1 | sort -u", domain)
+    return looks(script("getent ahosts \"$1\" | cut -d' ' -f1 | sort -u", domain))
 
 
 def uptime() -> Command:
     """Since when the server runs, as a person reads it."""
-    return sh("uptime", "--pretty")
+    return looks(sh("uptime", "--pretty"))
