@@ -277,12 +277,18 @@ class FabricHost:
         status = channel.recv_exit_status()
         said = errors.text()
         channel.close()
-        if status == -1:
-            raise ConnectionFailed(f"The connection to {self.address} was lost.")
+        if status == -1 and not self.connection.transport.is_active():
+            raise ConnectionFailed(
+                f"The connection to {self.address} was lost.",
+                untouched="What served goes on serving, and the lock frees itself.",
+                remedy="Try again: nothing needs to be cleaned up.",
+            )
         if status != 0:
             last = "".join(lines[-_LAST_LINES:]) + said
             raise CommandFailed(
-                f"{self.address}: exit status {status}",
+                f"{self.address}: exit status {status}"
+                if status > 0
+                else f"{self.address}: ended by a signal",
                 status=status,
                 output=last.strip(),
             )

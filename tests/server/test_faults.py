@@ -81,7 +81,7 @@ def interrupt(_: Server, typed: Typed) -> None:
 
 
 def drop_connection(server: Server, _: Typed) -> None:
-    server.run("pkill -KILL -f 'sshd-session: root' || pkill -KILL -f 'sshd: root'")
+    server.run("pkill -KILL -f '[s]shd-session: root'")
 
 
 def drop_network(server: Server, typed: Typed) -> None:
@@ -97,7 +97,8 @@ def drop_network(server: Server, typed: Typed) -> None:
 
 def kill_remotely(pattern: str) -> Fault:
     def kill(server: Server, _: Typed) -> None:
-        server.run(f"pkill -KILL -f '{pattern}'")
+        # in brackets, or the pattern would match the shell that holds it
+        server.run(f"pkill -KILL -f '[{pattern[0]}]{pattern[1:]}'")
 
     return kill
 
@@ -202,7 +203,7 @@ ROWS = [
     Row("client killed in the build", at=BUILDING, fault=kill_client, status=None),
     Row("Ctrl-C in the build", at=BUILDING, fault=interrupt, status=130, says=("Interrupted",)),
     Row("client killed in the rehearsal", migration(SLOW), REHEARSING, kill_client, status=None),
-    Row("client killed before the live migration", migration(f"live and {SLOW[:36]}"), "✓ Snapshot", kill_client, status=None),
+    Row("client killed before the live migration", migration("live and time.sleep(6)"), "✓ Snapshot", kill_client, status=None),
     Row("client killed after the build", at="✓ Build", fault=kill_client, status=None),
     Row("client killed at the switch", at="✓ Start", fault=kill_client, serves="either", status=None),
     Row("client killed after the switch", at="✓ Switch", fault=kill_client, serves="new", status=None),
