@@ -220,13 +220,25 @@ def _follow(
     values: list[dict[str, Any]] = []
 
     def line(text: str) -> None:
-        if text.startswith("{"):
-            values.append(json.loads(text))
-            text = ", ".join(f"{key} {value}" for key, value in values[-1].items())
+        if value := _value(text):
+            values.append(value)
+            text = ", ".join(f"{key} {what}" for key, what in value.items())
         on_line(text)
 
     host.run(database.run(layout, release, *words), on_line=line)
     return values
+
+
+_VALUES = ({"copied"}, {"migration", "seconds"}, {"rehearsed"}, {"migrated"})
+
+
+def _value(line: str) -> dict[str, Any] | None:
+    """What stagetools.database said; None for a line of the project's own, in JSON or not."""
+    try:
+        value = json.loads(line) if line.startswith("{") else None
+    except ValueError:
+        return None
+    return value if value is not None and value.keys() in _VALUES else None
 
 
 def _words(pairs: Sequence[Sequence[str]]) -> tuple[str, ...]:

@@ -53,7 +53,9 @@ def bootstrap(host: Host, facts: Facts, on_line: OnLine) -> Outcome:
         return unchanged(f"Docker {facts.docker} is there")
     if not facts.systemd:
         raise StageError(
-            "The server does not run systemd.", untouched="Nothing was changed."
+            "The server does not run systemd.",
+            untouched="Nothing was changed.",
+            remedy="Take one that does: any Debian or Ubuntu, on a machine of its own.",
         )
     wanted = packages(facts)
     if _DOCKERS_OWN[0] in wanted:

@@ -1,0 +1,73 @@
+"""Who holds the lock, and what they are told."""
+
+import pytest
+
+from stagetools.deploy.commands import server
+from stagetools.deploy.steps import lock
+from stagetools.errors import ConnectionFailed, LockHeld
+from tests.steps.scripted import ScriptedHost
+
+
+def test_the_lock_is_held_for_the_block_and_no_longer(layout) -> None:
+    host = ScriptedHost({})
+    with lock.hold(host, layout, "ann@desk deploys"):
+        assert not host.holder.closed
+    assert host.holder.closed
+    assert host.ran == [server.hold_lock(layout, "ann@desk deploys", 0).text]
+
+
+def test_the_lock_is_given_back_when_the_block_fails(layout) -> None:
+    host = ScriptedHost({})
+    with pytest.raises(KeyboardInterrupt), lock.hold(host, layout, "ann"):
+        raise KeyboardInterrupt
+    assert host.holder.closed
+
+
+def test_it_is_waited_for_as_long_as_was_said(layout) -> None:
+    host = ScriptedHost({})
+    with lock.hold(host, layout, "ann", wait=30):
+        assert host.ran == [server.hold_lock(layout, "ann", 30).text]
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("bob@bus deploys now: Build", "is being changed right now: bob@bus deploys now: Build."),
+        ("", "is being changed right now: somebody holds its lock."),
+    ],
+)  # fmt: skip
+def test_the_second_is_told_who_has_it(layout, refused, said: str, words: str) -> None:
+    host = ScriptedHost({}, lock=said)
+    error = refused(lock.hold(host, layout, "ann").__enter__)
+    assert isinstance(error, LockHeld)
+    assert words in error.what
+    assert "--wait" in error.remedy
+    assert host.holder.closed
+
+
+def test_whoever_is_refused_can_be_told_the_step(layout) -> None:
+    host = ScriptedHost({})
+    with lock.hold(host, layout, "ann") as held:
+        held.does("Build")
+        assert host.holder.heard == ["Build\n"]
+
+
+def test_a_lock_that_was_lost_stops_the_next_step(layout, refused) -> None:
+    host = ScriptedHost({})
+    with lock.hold(host, layout, "ann") as held:
+        held.check()
+        host.holder.over = True
+        error = refused(held.check)
+    assert isinstance(error, ConnectionFailed)
+
+
+def test_a_dead_connection_is_no_error_of_its_own(layout) -> None:
+    """The step that runs says what happened; the lock keeps quiet."""
+    host = ScriptedHost({})
+
+    def fail(text: str) -> None:
+        raise OSError
+
+    with lock.hold(host, layout, "ann") as held:
+        host.holder.send = fail  # type: ignore[method-assign]
+        held.does("Build")

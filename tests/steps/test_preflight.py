@@ -1,0 +1,85 @@
+"""What stands in the way is said before anything is done."""
+
+from dataclasses import replace
+
+import pytest
+
+from stagetools.deploy.commands import server
+from stagetools.deploy.steps import preflight
+from stagetools.errors import UsageError
+from tests.steps.scripted import ScriptedHost
+
+ADDRESSES = server.addresses().text
+RESOLVE = server.resolve("shop.test").text
+
+
+@pytest.mark.parametrize("domain", ["example.com", "www.example.org", "a.b.example"])
+def test_a_placeholder_is_not_sent_to_an_authority(config, domain: str) -> None:
+    acme = replace(config, tls="acme", domains=("shop.test", domain))
+    with pytest.raises(UsageError, match=f"{domain} is a placeholder") as caught:
+        preflight.refuse_placeholders(acme)
+    assert 'tls = "internal"' in caught.value.remedy
+
+
+@pytest.mark.parametrize("how", [{"tls": "internal"}, {"tls": "off"}, {"acme_ca": "x"}])
+def test_without_a_public_authority_a_placeholder_will_do(config, how) -> None:
+    preflight.refuse_placeholders(
+        replace(config, domains=("example.com",)) if "tls" in how
+        else replace(config, tls="acme", domains=("example.com",), **how)
+    )  # fmt: skip
+
+
+def test_a_disk_with_room_is_fine(ready, deployed) -> None:
+    preflight.refuse_full_disk(ready)
+    preflight.refuse_full_disk(deployed)
+
+
+def test_a_first_deploy_needs_more_than_the_next(ready, deployed, refused) -> None:
+    error = refused(preflight.refuse_full_disk, replace(ready, disk_free=10**9))
+    assert "has 1.0 GB free; this deploy may need 1.5 GB." in error.what
+    preflight.refuse_full_disk(replace(deployed, disk_free=10**9))
+
+
+def test_room_for_two_copies_of_the_database_is_asked_for(deployed, refused) -> None:
+    big = replace(deployed, disk_free=10**9, database=400 * 10**6)
+    assert "1.1 GB" in refused(preflight.refuse_full_disk, big).what
+
+
+@pytest.fixture
+def acme(config):
+    """A host whose name no resolver of this machine is asked for."""
+    return replace(config, tls="acme", host="203.0.113.7")
+
+
+def test_dns_is_not_asked_where_no_authority_asks_it(config, ready) -> None:
+    preflight.refuse_wrong_dns(ScriptedHost({}), ready, config)
+
+
+def test_dns_is_not_asked_for_a_domain_that_is_served(acme, deployed) -> None:
+    host = ScriptedHost({ADDRESSES: "203.0.113.7 172.17.0.1 \n"})
+    preflight.refuse_wrong_dns(host, deployed, acme)
+
+
+@pytest.mark.parametrize("own", ["203.0.113.7 \n", "10.0.0.5 \n"])
+def test_a_domain_that_leads_here_is_fine_also_behind_a_translated_address(
+    acme, ready, own: str
+) -> None:
+    host = ScriptedHost({ADDRESSES: own, RESOLVE: "203.0.113.7\n"})
+    preflight.refuse_wrong_dns(host, ready, acme)
+    assert host.ran == [ADDRESSES, RESOLVE]
+
+
+@pytest.mark.parametrize(
+    ("there", "words"),
+    [
+        ("198.51.100.1\n2001:db8::1\n", "shop.test points to 198.51.100.1, 2001:db8::1, not to this server"),
+        ("", "shop.test is not in DNS, not to this server"),
+    ],
+)  # fmt: skip
+def test_a_domain_that_leads_elsewhere_is_refused(
+    acme, ready, refused, there: str, words: str
+) -> None:
+    host = ScriptedHost({ADDRESSES: "203.0.113.7\n", RESOLVE: there})
+    error = refused(preflight.refuse_wrong_dns, host, ready, acme)
+    assert words in error.what
+    assert error.untouched == "Nothing was changed."

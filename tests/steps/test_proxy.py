@@ -1,0 +1,149 @@
+"""The proxy: started once, its domains claimed, its refusals told."""
+
+from dataclasses import replace
+
+import pytest
+
+from stagetools.deploy.commands import proxy as commands
+from stagetools.deploy.commands import site
+from stagetools.deploy.config import StageConfig
+from stagetools.deploy.limits import HEALTH
+from stagetools.deploy.steps import proxy
+from tests.steps.scripted import ScriptedHost, failure
+
+
+def quiet(line: str) -> None: ...
+
+
+def acme(**values: str) -> StageConfig:
+    return StageConfig(stage_name="prod", domains=("shop.test",), **values)
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (acme(tls="off"), ""),
+        (acme(tls="internal"), "cert_issuer internal"),
+        (acme(), "# Caddy's own choice of ACME authorities"),
+        (acme(email="a@b.test"), "email a@b.test"),
+        (acme(acme_ca="https://ca.test/dir"), "acme_ca https://ca.test/dir"),
+        (acme(email="a@b.test", acme_ca="x"), "email a@b.test\nacme_ca x"),
+    ],
+)
+def test_how_certificates_are_made_is_said_in_caddys_words(
+    config: StageConfig, words: str
+) -> None:
+    assert proxy.authority(config) == words
+
+
+def test_a_proxy_that_is_as_it_should_be_is_not_touched(ready, config) -> None:
+    outcome = proxy.ensure_proxy(ScriptedHost({}), ready, config, quiet)
+    assert not outcome.changed
+
+
+@pytest.mark.parametrize(
+    "other", [{"proxy": "other"}, {"taken_ports": ()}, {"authority": ""}]
+)
+def test_a_proxy_that_is_not_is_made_so(ready, config, other) -> None:
+    command = commands.ensure("cert_issuer internal").text
+    host = ScriptedHost({command: ""})
+    assert proxy.ensure_proxy(host, replace(ready, **other), config, quiet).changed
+    assert b"Caddyfile" in host.sent[command]
+
+
+def test_a_stage_without_certificates_needs_no_authority(ready, config) -> None:
+    off = replace(config, tls="off")
+    assert proxy.is_ready(replace(ready, authority=""), off)
+
+
+def test_another_program_on_the_ports_is_named_and_left_alone(
+    ready, config, refused
+) -> None:
+    facts = replace(ready, taken_ports=("apache2", "nginx"))
+    error = refused(proxy.ensure_proxy, ScriptedHost({}), facts, config, quiet)
+    assert "apache2, nginx" in error.what
+
+
+def test_a_proxy_that_does_not_start_says_what_stays(ready, config, refused) -> None:
+    command = commands.ensure("cert_issuer internal").text
+    host = ScriptedHost({command: failure("Error: line 3", status=commands.REFUSED)})
+    facts = replace(ready, proxy="old")
+    error = refused(proxy.ensure_proxy, host, facts, config, quiet)
+    assert "The configuration before it is in place" in error.untouched
+    assert error.__cause__.output == "Error: line 3"  # type: ignore[union-attr]
+
+
+def claim(layout, config) -> str:
+    return site.claim_domains(layout, config.domains, tls=True).text
+
+
+def test_a_domain_of_another_installation_is_told_with_its_owner(
+    ready, layout, config, refused
+) -> None:
+    said = failure("shop.test blog_prod", status=site.TAKEN)
+    host = ScriptedHost({claim(layout, config): said})
+    error = refused(proxy.claim_domains, host, layout, ready, config)
+    assert error.what == "shop.test belongs to blog_prod on this server."
+
+
+def test_a_snippet_that_caddy_refuses_says_what_stays(
+    ready, layout, config, refused
+) -> None:
+    facts = replace(ready, authority="email a@b.test")
+    snippet = commands.except_site(layout, proxy.exception(facts, config)).text
+    script = {claim(layout, config): "", snippet: failure("Error", status=65)}
+    error = refused(proxy.claim_domains, ScriptedHost(script), layout, facts, config)
+    assert "The one before it is in place" in error.untouched
+
+
+def test_a_stage_like_the_servers_first_needs_no_snippet(ready, config) -> None:
+    assert proxy.exception(ready, config) == ""
+    assert proxy.exception(ready, replace(config, tls="off")) == ""
+    assert (
+        proxy.exception(
+            replace(ready, authority="email a@b.test"), acme(email="a@b.test")
+        )
+        == ""
+    )
+
+
+def test_an_exception_names_every_domain_and_its_issuer(ready, config) -> None:
+    facts = replace(ready, authority="email a@b.test")
+    two = replace(config, domains=("a.test", "b.test"))
+    snippet = proxy.exception(facts, two)
+    assert snippet.startswith("https://a.test, https://b.test {")
+    assert "issuer internal" in snippet
+    assert "issuer acme" in proxy.exception(ready, acme())
+
+
+def test_each_domain_is_visited_once(layout, config) -> None:
+    two = replace(config, domains=("a.test", "b.test"))
+    visits = [
+        commands.visit("shop_prod:R1", f"https://{name}", HEALTH.certificate).text
+        for name in two.domains
+    ]
+    host = ScriptedHost(dict.fromkeys(visits, ""))
+    assert proxy.visit(host, layout, two, "R1").changed
+    assert host.ran == visits
+
+
+def test_a_domain_that_does_not_answer_is_told_with_its_answer(
+    layout, config, refused
+) -> None:
+    visit = commands.visit("shop_prod:R1", "https://shop.test", HEALTH.certificate).text
+    said = failure('{"well": false, "said": "no answer: timed out"}')
+    error = refused(proxy.visit, ScriptedHost({visit: said}), layout, config, "R1")
+    assert "shop.test does not answer over https: no answer: timed out." in error.what
+
+
+def test_the_proxys_files_come_with_an_authoritys_root(tmp_path, config) -> None:
+    import io
+    import tarfile
+
+    root = tmp_path / "root.pem"
+    root.write_text("-----BEGIN CERTIFICATE-----")
+    private = replace(config, tls="acme", acme_ca="x", acme_ca_root=str(root))
+    with tarfile.open(fileobj=io.BytesIO(proxy._archive(private))) as tar:
+        names = tar.getnames()
+    assert names[:2] == ["compose.yaml", "Caddyfile"]
+    assert f"acme_ca_root /etc/caddy/{names[2]}" in proxy.authority(private)
