@@ -363,5 +363,9 @@ def test_no_rendered_path_is_lost_within_a_major_version(history, rendered, vers
     if version.major != RELEASED[-1].major:
         pytest.skip("of an earlier major version")
     for answers in ({}, ADOPTED):
-        old = rendered(history, f"v{version.name}", **answers)
+        try:
+            old = rendered(history, f"v{version.name}", **answers)
+        except ValueError as refused:  # a version may not have offered an answer yet
+            assert "Not yet" in str(refused)  # noqa: PT017
+            continue
         assert not lost_paths(old, rendered(history, "HEAD", **answers))
