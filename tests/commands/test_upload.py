@@ -139,6 +139,23 @@ def test_settings_and_manifest_lie_beside_the_release(send, machine, layout) -> 
     assert machine.at(layout.manifest("R1")).read_text().endswith(" f a\n")
 
 
+def test_the_manifest_is_the_trees_after_each_change(
+    send, machine, layout, tmp_path
+) -> None:
+    trees: list[Tree] = [
+        {"a": "1", "b c/d": "2", "e": ("l", "a"), NON_UTF8: "3"},
+        {"a": "2", "b c/d": "2", "e": ("x", "a"), NON_UTF8: "3"},
+        {"a": "2", "b c/d": "2", "e": ("x", "a"), NON_UTF8: "3"},
+        {"b c/d": "2", "b": "4"},
+    ]
+    for number, tree in enumerate(trees, 1):
+        send(tree)
+        text = os.fsdecode(machine.at(layout.manifest(f"R{number}")).read_bytes())
+        assert sorted(text.splitlines()) == sorted(
+            read_tree(tmp_path / "checkout").text.splitlines()
+        )
+
+
 def test_modes_are_the_releases_and_not_the_developers(send, machine, layout) -> None:
     send({"a": "1", "b/c": ("x", "2")})
     source = machine.at(layout.source("R1"))

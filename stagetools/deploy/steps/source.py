@@ -36,7 +36,7 @@ def upload(
     news, gone = tree.changed_since(old), tree.removed_since(old)
     # what changed is unlinked too: the base's file is the same inode
     removed = b"".join(os.fsencode(path) + b"\0" for path in [*gone, *_paths(news)])
-    parts = [settings.encode(), os.fsencode(tree.text), removed]
+    parts = [settings.encode(), os.fsencode(Manifest(news).text), removed]
     stream = f"{' '.join(str(len(part)) for part in parts)}\n".encode()
     stream += b"".join(parts) + archive(root, news)
     base = to.base if old.entries else ""
