@@ -252,6 +252,7 @@ class FabricHost:
     connection: Any
     address: str
     needs_sudo: bool
+    _next: "_Opening | None" = None
 
     def run(
         self,
@@ -313,11 +314,14 @@ class FabricHost:
         self.connection.close()
 
     def _channel(self) -> Any:
+        """A fresh channel; the next one is asked for already, which takes a round trip."""
         transport = self.connection.transport
         if transport is None or not transport.is_active():
             raise ConnectionFailed(f"The connection to {self.address} was lost.")
+        opening = self._next or _Opening(transport)
+        self._next = _Opening(transport)
         try:
-            return transport.open_session()
+            return opening.channel()
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise ConnectionFailed(
                 f"The connection to {self.address} was lost: {error}"
@@ -325,6 +329,30 @@ class FabricHost:
 
     def _rooted(self, command: Command) -> Command:
         return as_root(command) if self.needs_sudo else command
+
+
+class _Opening:
+    """A channel that the server is being asked for."""
+
+    def __init__(self, transport: Any) -> None:
+        self._opened: Any = None
+        self._error: Exception | None = None
+        self._thread = threading.Thread(
+            target=self._open, args=(transport,), daemon=True
+        )
+        self._thread.start()
+
+    def _open(self, transport: Any) -> None:
+        try:
+            self._opened = transport.open_session()
+        except Exception as error:  # told to whoever takes the channel
+            self._error = error
+
+    def channel(self) -> Any:
+        self._thread.join()
+        if self._error:
+            raise self._error
+        return self._opened
 
 
 class _Drain:
