@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +12,46 @@ from pathlib import Path
 HERE = Path(__file__).parent
 IMAGE = "stagetools-test-server"
 # Linux's capabilities in the order of their numbers. capability.h
-CAPABILITIES = ["CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP", "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER", "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE", "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP", "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ"]
+CAPABILITIES = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+]
 
 
 def docker(*words: str, stdin: str = "") -> str:
@@ -75,13 +115,14 @@ class Server:
     ) -> "Server":
         """Boot a fresh server that `key` opens."""
         container = f"stagetools-test-{name}-{os.getpid()}"
-        docker("run", "--detach", "--name", container, "--hostname", name, *_powers(), *options,
+        docker("create", "--name", container, "--hostname", name, *_powers(), *options,
             f"{IMAGE}:{'docker' if with_docker else 'bare'}")  # fmt: skip
+        _use_mirror(container)
+        docker("start", container)
         public = key.with_suffix(".pub").read_text()
         keep = "cat >/root/.ssh/authorized_keys && chmod 600 /root/.ssh/authorized_keys"
         docker("exec", container, "ssh-keygen", "-A")
         docker("exec", "--interactive", container, "sh", "-c", keep, stdin=public)
-        _use_mirror(container)
         path = "/etc/ssh/ssh_host_ed25519_key.pub"
         print_ = docker("exec", container, "ssh-keygen", "-lf", path).split()[1]
         server = cls(container, _address(container), print_)
@@ -141,19 +182,15 @@ def _powers() -> list[str]:
 
 
 def _use_mirror(container: str) -> None:
-    """Where no registry can be reached, LAB_REGISTRY_MIRROR names one that can."""
+    """Where no registry can be reached, LAB_REGISTRY_MIRROR names one that can.
+
+    Said before the server boots, for an engine reads its settings once.
+    """
     mirror = os.environ.get("LAB_REGISTRY_MIRROR", "")
     if mirror:
         plain = mirror.removeprefix("http://")
-        text = json.dumps(
-            {"registry-mirrors": [mirror], "insecure-registries": [plain]}
-        )
-        docker(
-            "exec",
-            "--interactive",
-            container,
-            "sh",
-            "-c",
-            "cat >/etc/docker/daemon.json",
-            stdin=text,
-        )
+        text = {"registry-mirrors": [mirror], "insecure-registries": [plain]}
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "daemon.json"
+            file.write_text(json.dumps(text))
+            docker("cp", str(file), f"{container}:/etc/docker/daemon.json")
