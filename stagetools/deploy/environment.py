@@ -84,8 +84,10 @@ def _split(assignment: str, ask: Callable[[str], str]) -> tuple[str, Secret]:
             remedy="Its source is deploy.toml, or the installation's name.",
         )
     value = value if equals else ask(name)
-    if "\0" in value:
-        raise UsageError(f"The value of {name} holds a NUL byte.")
+    if "\0" in value or any("\ud800" <= char <= "\udfff" for char in value):
+        raise UsageError(
+            f"The value of {name} is no text: it holds NUL, or is not UTF-8."
+        )
     return name, Secret(value)
 
 

@@ -349,20 +349,14 @@ def test_a_release_that_crashes_after_the_switch_gives_way(run, deployed) -> Non
     assert scripted.steps[-2:] == ["Switch", "✗ Drain"]
 
 
-def test_a_connection_that_is_lost_stops_before_the_next_step(run, deployed) -> None:
-    class Lost(lock.Held):
-        def does(self, what: str) -> None:
-            if what == "Build":
-                self._holder.over = True  # type: ignore[attr-defined]
+def test_a_connection_that_is_lost_stops_before_the_next_step(
+    run, deployed, monkeypatch
+) -> None:
+    def does(held: lock.Held, what: str) -> None:
+        held._holder.over = what == "Build"  # type: ignore[attr-defined]
 
-    original = lock.Held
-    lock.Held = Lost  # type: ignore[misc]
-    try:
-        scripted, ran = run(
-            deployed, "lock on the server was lost", start="new-id\n", probe=WELL
-        )
-    finally:
-        lock.Held = original  # type: ignore[misc]
+    monkeypatch.setattr(lock.Held, "does", does)
+    _, ran = run(deployed, "lock on the server was lost", **GOES_WELL)
     assert ran == ["manifest", "receive", "build"]
 
 

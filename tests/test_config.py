@@ -1,0 +1,297 @@
+"""deploy.toml is read strictly, and written without losing a comment."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from stagetools.deploy.config import StageConfig, load, remember, stage_names
+from stagetools.errors import ConfigError
+
+PLAIN = '[stages.prod]\nhost = "203.0.113.7"\ndomains = ["shop.test"]\n'
+
+
+@pytest.fixture
+def toml(tmp_path: Path) -> Callable[[str], Path]:
+    def write(text: str) -> Path:
+        path = tmp_path / "deploy.toml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def refuses(toml) -> Callable[[str], ConfigError]:
+    def refuses(text: str) -> ConfigError:
+        with pytest.raises(ConfigError) as caught:
+            load(toml(text), "prod")
+        assert caught.value.exit_code == 2
+        return caught.value
+
+    return refuses
+
+
+def test_every_key_is_read_with_its_type(toml) -> None:
+    path = toml("""
+        [stages.prod]
+        host = "203.0.113.7"
+        user = "ann"
+        port = 2222
+        identity_file = "~/.ssh/id"
+        domains = ["shop.test", "www.shop.test"]
+        tls = "acme"
+        email = "a@shop.test"
+        acme_ca = "https://ca.test"
+        acme_ca_root = "root.pem"
+        workers = 3
+        migration_limit = 5
+        """)
+    assert load(path, "prod") == StageConfig(
+        stage_name="prod", host="203.0.113.7", user="ann", port=2222,
+        identity_file="~/.ssh/id", domains=("shop.test", "www.shop.test"), tls="acme",
+        email="a@shop.test", acme_ca="https://ca.test", acme_ca_root="root.pem",
+        workers=3, migration_limit=5,
+    )  # fmt: skip
+
+
+def test_what_is_left_out_has_its_default(toml) -> None:
+    config = load(toml('[stages.prod]\ndomains = ["shop.test"]\n'), "prod")
+    assert (config.host, config.user, config.port, config.tls) == ("", "", 0, "acme")
+    assert (config.workers, config.migration_limit) == (0, 2)
+    assert config.url == "https://shop.test"
+
+
+@pytest.mark.parametrize(
+    ("key", "nearest"),
+    [("domain", "domains"), ("hosts", "host"), ("worker", "workers"),
+     ("identityfile", "identity_file"), ("mail", "email")],
+)  # fmt: skip
+def test_an_unknown_key_is_refused_with_the_nearest_known_one(
+    refuses, key: str, nearest: str
+) -> None:
+    error = refuses(f'{PLAIN}{key} = "x"\n')
+    assert f"not known: {key}." in error.what
+    assert error.remedy == f"Did you mean {nearest}?"
+
+
+def test_where_none_is_near_all_are_named(refuses) -> None:
+    assert refuses(f"{PLAIN}qqqqqq = 1\n").remedy.startswith(
+        "Known are host, user, port"
+    )
+
+
+def test_an_unknown_table_is_refused(refuses) -> None:
+    assert (
+        refuses('[stage.prod]\ndomains = ["a.test"]\n').remedy == "Did you mean stages?"
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        ('port = "22"', "a whole number, not '22'"),
+        ("port = true", "a whole number, not True"),
+        ("port = 22.0", "a whole number, not 22.0"),
+        ("user = 7", "a string, not 7"),
+        ('workers = "3"', "a whole number"),
+        ("email = []", "a string"),
+    ],
+)
+def test_a_value_of_another_kind_is_refused(refuses, line: str, wanted: str) -> None:
+    error = refuses(f"{PLAIN}{line}\n")
+    assert f"in [stages.prod] of deploy.toml must be {wanted}" in error.what
+
+
+@pytest.mark.parametrize("value", ['"shop.test"', "[1]", '["a.test", 1]', "{}"])
+def test_domains_are_a_list_of_strings(refuses, value: str) -> None:
+    assert (
+        "must be a list of strings"
+        in refuses(f"[stages.prod]\ndomains = {value}\n").what
+    )
+
+
+@pytest.mark.parametrize(
+    "domain",
+    ["", " ", "Shop.test", "https://shop.test", "shop.test/", "shop.test:80", "*.shop.test",
+     "-a.test", "a-.test", "a..test", ".test", "a_b.test", "größe.test", "a" * 64 + ".test",
+     "a.test\n", "../x", "2001:db8::1", f"{'a.' * 40}test"],
+)  # fmt: skip
+def test_what_is_no_domain_is_refused(refuses, domain: str) -> None:
+    import tomlkit
+
+    text = tomlkit.dumps({"stages": {"prod": {"domains": [domain]}}})
+    error = refuses(text)
+    assert "is not a domain" in error.what
+    assert error.remedy
+
+
+@pytest.mark.parametrize(
+    "domain", ["shop.test", "a", "xn--gre-6ka.test", "1.test", "203.0.113.7", f"{'a' * 63}.test"]
+)  # fmt: skip
+def test_what_is_a_domain_is_taken(toml, domain: str) -> None:
+    assert load(toml(f'[stages.prod]\ndomains = ["{domain}"]\n'), "prod").domains == (
+        domain,
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "word"),
+    [
+        ('tls = "on"', "acme, internal, off"),
+        ("port = 65536", "65535"),
+        ("port = -1", "65535"),
+        ("workers = -1", "positive"),
+    ],
+)
+def test_a_value_out_of_range_is_refused(refuses, line: str, word: str) -> None:
+    assert word in refuses(f"{PLAIN}{line}\n").what
+
+
+@pytest.mark.parametrize("host", ["-oProxyCommand=x", "a b", "a\\tb"])
+def test_what_is_no_host_is_refused(refuses, host: str) -> None:
+    error = refuses(f'[stages.prod]\nhost = "{host}"\ndomains = ["a.test"]\n')
+    assert "a name or an address" in error.what
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "a table for each stage"),
+        ("stages = 1", "a table for each stage"),
+        ("[stages]\nprod = 1", "a table for each stage"),
+        ("[stages.prod", "is not TOML"),
+        ("[stages.prod]\n", "names no domain"),
+        ("[stages.prod]\ndomains = []\n", "names no domain"),
+    ],
+)
+def test_what_is_no_configuration_is_refused(refuses, text: str, words: str) -> None:
+    assert words in refuses(text).what
+
+
+def test_bytes_that_are_not_utf8_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "deploy.toml").write_bytes(b"# caf\xe9\n")
+    with pytest.raises(ConfigError, match="is not TOML"):
+        load(tmp_path / "deploy.toml", "prod")
+
+
+def test_a_missing_file_says_where_to_run_it(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no deploy\.toml in") as caught:
+        load(tmp_path / "deploy.toml", "prod")
+    assert "the project's own" in caught.value.remedy
+
+
+def test_another_stage_is_told_those_that_are_there(toml) -> None:
+    path = toml(f"{PLAIN}[stages.qual]\ndomains = ['q.test']\n")
+    assert stage_names(path) == ("prod", "qual")
+    with pytest.raises(
+        ConfigError, match="no stage 'int'; it has prod, qual"
+    ) as caught:
+        load(path, "int")
+    assert "[stages.int]" in caught.value.remedy
+
+
+def test_a_stage_is_not_troubled_by_another_ones_mistake(toml) -> None:
+    path = toml(f"{PLAIN}[stages.qual]\ndomain = 'q.test'\n")
+    assert load(path, "prod").host == "203.0.113.7"
+
+
+# --- remembering ---------------------------------------------------------------------------
+
+COMMENTED = """\
+# Where it runs.
+[stages.prod]   # production
+# host = "a server"
+domains = [
+    "shop.test",  # the shop
+]
+tls = 'internal'
+
+[stages.qual]
+domains = ["q.test"]
+"""
+
+
+def answer(text: str | None) -> Callable[[str], str | None]:
+    return lambda question: text
+
+
+def test_an_answer_is_kept_and_so_is_every_comment(toml) -> None:
+    path = toml(COMMENTED)
+    config = remember(path, load(path, "prod"), ask=answer("203.0.113.7"))
+    assert config.host == "203.0.113.7"
+    written = path.read_text()
+    lines = [
+        line for line in written.splitlines() if line not in COMMENTED.splitlines()
+    ]
+    assert lines == ['host = "203.0.113.7"']
+    assert load(path, "prod") == config
+    assert load(path, "qual").host == ""
+
+
+def test_nothing_is_asked_where_the_host_is_known(toml) -> None:
+    path = toml(PLAIN)
+
+    def never(question: str) -> str:
+        raise AssertionError(question)
+
+    assert remember(path, load(path, "prod"), ask=never).host == "203.0.113.7"
+    assert path.read_text() == PLAIN
+
+
+def test_a_dry_run_keeps_no_answer(toml) -> None:
+    path = toml(COMMENTED)
+    config = remember(path, load(path, "prod"), ask=answer("h"), write=False)
+    assert config.host == "h"
+    assert path.read_text() == COMMENTED
+
+
+@pytest.mark.parametrize("nobody", [None, ""])
+def test_without_an_answer_it_says_what_to_write(toml, nobody: str | None) -> None:
+    path = toml(COMMENTED)
+    with pytest.raises(ConfigError, match="names no host") as caught:
+        remember(path, load(path, "prod"), ask=answer(nobody))
+    assert 'host = "' in caught.value.remedy
+    assert path.read_text() == COMMENTED
+
+
+def test_an_answer_that_is_no_host_is_not_kept(toml) -> None:
+    path = toml(COMMENTED)
+    with pytest.raises(ConfigError, match="a name or an address"):
+        remember(path, load(path, "prod"), ask=answer("ssh root@203.0.113.7"))
+    assert path.read_text() == COMMENTED
+
+
+def test_a_host_is_also_remembered_in_an_inline_table(toml) -> None:
+    path = toml('stages = {prod = {domains = ["a.test"]}}  # short\n')
+    remember(path, load(path, "prod"), ask=answer("h"))
+    assert load(path, "prod").host == "h"
+    assert "# short" in path.read_text()
+
+
+# --- what follows from it ------------------------------------------------------------------
+
+
+def test_a_stage_without_tls_is_visited_over_http() -> None:
+    assert (
+        StageConfig(stage_name="p", domains=("a.test",), tls="off").url
+        == "http://a.test"
+    )
+
+
+def test_placeholders_are_those_that_nobody_can_own() -> None:
+    domains = (
+        "example.com",
+        "a.example.net",
+        "x.example",
+        "myexample.com",
+        "example.test",
+    )
+    config = StageConfig(stage_name="p", domains=domains)
+    assert config.placeholder_domains == domains[:3]
+
+
+def test_a_missing_acme_root_is_told_with_its_key(tmp_path: Path) -> None:
+    config = StageConfig(stage_name="p", acme_ca_root=str(tmp_path / "none.pem"))
+    with pytest.raises(ConfigError, match=r"acme_ca_root: .*none\.pem"):
+        _ = config.acme_root
