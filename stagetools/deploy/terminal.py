@@ -123,7 +123,7 @@ class Terminal:
         row.add_row(
             Text(f" {mark}", style=style),
             step.title,
-            text,
+            Text(text),  # no markup: it may hold brackets of its own
             Text(step.elapsed, style="dim"),
         )
         self.console.print(row)

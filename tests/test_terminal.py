@@ -1,0 +1,267 @@
+"""What a log file sees, how errors are told, and when a question is asked."""
+
+import io
+import re
+import sys
+
+import pytest
+from rich.console import Console
+
+from stagetools.deploy.dry import DryHost, DryTerminal
+from stagetools.deploy.shell import Command, looks, prints, sh
+from stagetools.deploy.steps import changed
+from stagetools.deploy.terminal import Terminal, told
+from stagetools.errors import CommandFailed, LockHeld, StageError, UsageError
+from tests.steps.scripted import ScriptedHost
+
+
+class Person(io.StringIO):
+    """Standard input at a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def output() -> io.StringIO:
+    return io.StringIO()
+
+
+@pytest.fixture
+def log(output) -> Terminal:
+    return Terminal(Console(file=output, width=40))
+
+
+@pytest.fixture
+def desk(output, monkeypatch) -> Terminal:
+    """A terminal with a person before it, who has typed ahead."""
+    monkeypatch.setattr(sys, "stdin", Person("yes\n"))
+    return Terminal(Console(file=output, width=100, force_terminal=True))
+
+
+def plain(output: io.StringIO) -> str:
+    """What a person reads, without colours."""
+    return re.sub(r"\x1b\[[?0-9;]*[a-zA-Z]", "", output.getvalue())
+
+
+def test_without_a_terminal_each_step_is_one_plain_line(log, output) -> None:
+    with log.step("Build") as step:
+        step.progress(1, 2)
+        step.end(changed("image shop_prod:R1"))
+    assert output.getvalue() == "✓ Build: image shop_prod:R1 (0.0 s)\n"
+
+
+def test_a_log_file_has_every_line_of_a_command_whole(log, output) -> None:
+    line = "[bold] is no markup here, and this is longer than forty columns [/bold] :smile:"
+    with log.step("Build") as step:
+        for _ in range(9):
+            step.line(line)
+    assert output.getvalue().splitlines()[:9] == [f"  | {line}"] * 9
+
+
+def test_a_log_file_has_no_escapes(log, output) -> None:
+    log.head("shop_prod → https://shop.test")
+    log.conclude("Done.")
+    with log.step("Build"):
+        pass
+    assert "\x1b" not in output.getvalue()
+
+
+def test_a_step_that_fails_is_marked_and_the_error_goes_on(log, output) -> None:
+    with pytest.raises(StageError), log.step("Build"):
+        raise StageError("no")
+    assert output.getvalue().startswith("✗ Build: failed (")
+
+
+def test_ctrl_c_marks_the_step_too(log, output) -> None:
+    with pytest.raises(KeyboardInterrupt), log.step("Build"):
+        raise KeyboardInterrupt
+    assert output.getvalue().startswith("✗ Build")
+
+
+def test_a_person_sees_one_line_a_step_when_it_is_over(desk, output) -> None:
+    with desk.step("Build") as step:
+        step.line("#1 loading")
+        step.progress(1, 2)
+        step.end(changed("image [built]"))
+    last = plain(output).rstrip().splitlines()[-1]
+    assert "Build" in last
+    assert "image [built]" in last
+    assert "#1 loading" not in last
+
+
+# --- questions ------------------------------------------------------------------------------
+
+
+def test_without_a_terminal_a_question_is_an_error_and_never_waits(log) -> None:
+    with pytest.raises(StageError, match="Go on") as caught:
+        log.agree("Go on?")
+    assert caught.value.exit_code == 1
+    assert "--yes" in caught.value.remedy
+    assert log.ask("Which?", "default") is None
+    assert not log.confirm("Sure?")
+
+
+def test_yes_answers_every_question_and_says_so(output) -> None:
+    log = Terminal(Console(file=output), yes=True)
+    log.agree("Go on?")
+    assert output.getvalue() == "Go on? Yes, says --yes.\n"
+
+
+@pytest.mark.parametrize("typed", ["y", "yes", "YES", " Yes "])
+def test_a_person_may_agree(desk, monkeypatch, typed: str) -> None:
+    monkeypatch.setattr(sys, "stdin", Person(f"{typed}\n"))
+    desk.agree("Go on?")
+
+
+@pytest.mark.parametrize("typed", ["", "n", "no", "never", "yess"])
+def test_anything_but_yes_is_no(desk, monkeypatch, typed: str) -> None:
+    monkeypatch.setattr(sys, "stdin", Person(f"{typed}\n"))
+    with pytest.raises(StageError, match="as you said") as caught:
+        desk.agree("Go on?")
+    assert caught.value.untouched
+
+
+def test_a_default_is_shown_and_taken(desk, output, monkeypatch) -> None:
+    monkeypatch.setattr(sys, "stdin", Person("\n"))
+    assert desk.ask("Which [stage]?", "prod") == "prod"
+    assert "Which [stage]? [prod]" in plain(output)
+
+
+def test_a_question_in_the_midst_of_a_step_is_asked(desk, output) -> None:
+    with desk.step("Rehearse"):
+        desk.agree("Go on?")
+    assert "Go on? (yes/no)" in plain(output)
+
+
+def test_a_secret_comes_from_standard_input_without_a_terminal(
+    log, monkeypatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("hush \n"))
+    assert log.ask_secret("KEY") == "hush "
+
+
+# --- errors ---------------------------------------------------------------------------------
+
+
+def ends(error: BaseException, capsys) -> tuple[int, str]:
+    @told
+    def task() -> None:
+        raise error
+
+    with pytest.raises(SystemExit) as caught:
+        task()
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "Traceback" not in err
+    return caught.value.code, err
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"), [(StageError, 1), (LockHeld, 1), (UsageError, 2)]
+)
+def test_an_error_is_told_in_its_three_parts(capsys, kind, status: int) -> None:
+    error = kind("It [failed].", untouched="That stays.", remedy="Do this: [x].")
+    assert ends(error, capsys) == (status, "It [failed].\nThat stays.\nDo this: [x].\n")
+
+
+def test_parts_that_are_not_there_leave_no_line(capsys) -> None:
+    assert ends(StageError("It failed."), capsys) == (1, "It failed.\n")
+
+
+def test_the_servers_own_words_follow(capsys) -> None:
+    error = StageError("It failed.", remedy="Read on.")
+    error.__cause__ = CommandFailed("x", status=1, output="line 1\n[line] 2")
+    assert ends(error, capsys) == (1, "It failed.\nRead on.\nline 1\n[line] 2\n")
+
+
+def test_a_command_that_fails_unforeseen_is_told_too(capsys) -> None:
+    error = CommandFailed("root@h: exit status 7", status=7, output="no space")
+    assert ends(error, capsys) == (1, "root@h: exit status 7\nno space\n")
+
+
+def test_ctrl_c_ends_in_words(capsys) -> None:
+    status, said = ends(KeyboardInterrupt(), capsys)
+    assert status == 130
+    assert said.startswith("Interrupted.")
+
+
+def test_a_long_line_is_not_broken(capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    what = "so that it can be pasted: " + "x" * 90
+    assert what in ends(StageError(what), capsys)[1]
+
+
+def test_a_task_keeps_its_name_and_its_help() -> None:
+    @told
+    def deploy() -> None:
+        """Put it there."""
+
+    assert (deploy.__name__, deploy.__doc__) == ("deploy", "Put it there.")
+
+
+# --- dry runs -------------------------------------------------------------------------------
+
+LOOK, CHANGE = looks(sh("cat", "/a")), sh("rm", "/a b")
+START = prints(sh("docker", "run"), "<container>\n")
+
+
+@pytest.fixture
+def dry(output) -> tuple[DryHost, ScriptedHost]:
+    real = ScriptedHost({LOOK.text: "there\n"})  # to run any other is a KeyError
+    terminal = DryTerminal(Console(file=output, width=40))
+    return DryHost(real, terminal, needs_sudo=False), real
+
+
+def test_a_dry_run_looks_and_prints_the_rest(dry, output) -> None:
+    host, real = dry
+    assert host.run(LOOK) == "there\n"
+    assert host.run(CHANGE, stdin=b"hush") == ""
+    assert real.ran == [LOOK.text]
+    assert output.getvalue() == "$ rm '/a b'\n  with 4 bytes on its standard input\n"
+
+
+def test_what_reads_an_output_is_given_an_example(dry, output) -> None:
+    host, _ = dry
+    lines: list[str] = []
+    assert host.run(START, on_line=lines.append) == "<container>\n"
+    assert lines == ["<container>"]
+    assert "as if it printed: <container>" in output.getvalue()
+
+
+def test_what_is_only_made_up_is_not_looked_at(dry, output) -> None:
+    host, real = dry
+    look = prints(looks(sh("docker", "logs", "<container>")), "runs")
+    host.run(START)
+    assert host.run(look) == "runs"
+    assert real.ran == []
+    assert "$ docker logs '<container>'" in output.getvalue()
+
+
+def test_the_commands_are_those_that_sudo_would_run(output) -> None:
+    terminal = DryTerminal(Console(file=output))
+    DryHost(ScriptedHost({}), terminal, needs_sudo=True).run(CHANGE)
+    assert output.getvalue() == "$ sudo -n -- rm '/a b'\n"
+
+
+def test_the_lock_is_not_taken(dry, output) -> None:
+    host, real = dry
+    holder = host.start(Command("hold"))
+    assert holder.first_line() == "held"
+    assert not holder.is_over()
+    holder.send("Build\n")
+    holder.close()
+    assert real.ran == []
+    host.end()
+    assert output.getvalue().endswith(
+        "nothing was changed. There is nothing to be done.\n"
+    )
+
+
+def test_nothing_is_asked_and_nothing_is_claimed_to_be_done(output) -> None:
+    terminal = DryTerminal(Console(file=output))
+    terminal.agree("Go on?")
+    terminal.conclude("It is live.")
+    with terminal.step("Build") as step:
+        step.end(changed("built"))
+    assert output.getvalue() == "  asked here: Go on?\nBuild\n"
