@@ -1,10 +1,12 @@
 """The template, rendered once for each set of answers that a test asks for."""
 
+import hashlib
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,8 +105,25 @@ def render(
 def render_light(
     light_template: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., Project]:
-    """The same without the library: for whoever only reads what is rendered."""
-    return renderer(light_template, tmp_path_factory)
+    """The same without the library: for whoever only reads what is rendered.
+
+    Processes of one run share what any of them has rendered.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "light"
+    shared.mkdir(exist_ok=True)
+
+    def render(**answers: str) -> Project:
+        key = hashlib.sha256(repr(sorted(answers.items())).encode()).hexdigest()
+        if not (shared / key).exists():
+            made = rendered(
+                light_template, tmp_path_factory.mktemp("rendered"), answers
+            )
+            with suppress(OSError):  # another process was quicker
+                made.rename(shared / key)
+        return Project(shared / key)
+
+    return render
 
 
 def renderer(
@@ -115,21 +134,22 @@ def renderer(
     def render(**answers: str) -> Project:
         key = frozenset(answers.items())
         if key not in made:
-            path = tmp_path_factory.mktemp("rendered") / "project"
-            copier.run_copy(
-                str(template),
-                path,
-                data=answers,
-                defaults=True,
-                quiet=True,
-                vcs_ref="HEAD",
-            )
-            git(path, "init", "--quiet", "--initial-branch=main")
-            git(path, "add", "--all")
-            made[key] = Project(path)
+            folder = tmp_path_factory.mktemp("rendered")
+            made[key] = Project(rendered(template, folder, answers))
         return made[key]
 
     return render
+
+
+def rendered(template: Path, folder: Path, answers: dict[str, str]) -> Path:
+    """A project in `folder`, its files in git's index."""
+    path = folder / "project"
+    copier.run_copy(
+        str(template), path, data=answers, defaults=True, quiet=True, vcs_ref="HEAD"
+    )
+    git(path, "init", "--quiet", "--initial-branch=main")
+    git(path, "add", "--all")
+    return path
 
 
 @pytest.fixture(name="git", scope="session")

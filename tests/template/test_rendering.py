@@ -2,10 +2,10 @@
 
 import configparser
 import re
+import resource
 import shutil
 import subprocess
 import sys
-import time
 import tomllib
 from pathlib import Path
 
@@ -49,13 +49,15 @@ def ours(project):
 
 
 def test_a_project_is_rendered_quickly_without_trust_or_network(template, tmp_path):
-    started = time.perf_counter()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     words = ["unshare", "--map-root-user", "--net"] if _can_unshare() else []
     copier_ = [sys.executable, "-m", "copier", "copy", "--defaults", "--vcs-ref=HEAD"]
     copy = [*words, *copier_, template, tmp_path / "project"]
     done = subprocess.run(copy, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert time.perf_counter() - started < SECONDS
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    assert used < SECONDS  # of a processor, which is what it costs on a quiet machine
 
 
 def _can_unshare() -> bool:
@@ -137,9 +139,11 @@ def test_an_awkward_name_survives_in_every_language(render):
     ("django", "python", "policy"), [("5.2", "3.11", True), ("6.1", "3.12", False)]
 )
 def test_the_chosen_django_decides_on_python_and_packages(
-    render, django, python, policy
+    render_light, django, python, policy
 ):
-    project = tomllib.loads(render(django=django).read("pyproject.toml"))["project"]
+    project = tomllib.loads(render_light(django=django).read("pyproject.toml"))[
+        "project"
+    ]
     assert f"django~={django}.0" in project["dependencies"]
     assert project["requires-python"] == f">={python}"
     assert any("django-csp" in name for name in project["dependencies"]) == policy
@@ -150,20 +154,20 @@ DATA = ["data/mysite.sqlite3", "copy.sqlite3", "copy.sqlite3-wal", "media/a.jpg"
 
 
 @pytest.mark.parametrize("name", [*SECRETS, *DATA, "static/site/a.css", ".venv/a"])
-def test_git_does_not_see_secrets_and_data(render, name):
-    render().run("git", "check-ignore", name)
+def test_git_does_not_see_secrets_and_data(render_light, name):
+    render_light().run("git", "check-ignore", name)
 
 
 @pytest.mark.parametrize("name", [".env.example", "mysite/static/a.css", "uv.lock"])
-def test_git_sees_what_is_written_by_hand(render, name):
-    project = render()
+def test_git_sees_what_is_written_by_hand(render_light, name):
+    project = render_light()
     assert not project.run("git", "ls-files", "-ciz", "--exclude-standard").stdout
     unseen = subprocess.run(["git", "check-ignore", name], cwd=project.path)
     assert unseen.returncode == 1
 
 
-def test_the_hooks_refuse_secrets_and_databases_alone(render):
-    hooks = yaml.safe_load(render().read(".pre-commit-config.yaml"))["repos"][0][
+def test_the_hooks_refuse_secrets_and_databases_alone(render_light):
+    hooks = yaml.safe_load(render_light().read(".pre-commit-config.yaml"))["repos"][0][
         "hooks"
     ]
     refused = next(re.compile(h["files"]) for h in hooks if h["id"] == "secrets")
