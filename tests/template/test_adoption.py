@@ -182,6 +182,25 @@ def test_an_installed_projects_modules_are_left_to_python(tmp_path):
     assert source_dir(tmp_path, "elsewhere.settings") is None
 
 
+def test_a_merge_names_the_file_that_both_have_and_touches_no_other(
+    light_template, tmp_path
+):
+    project = existing.plain(tmp_path / "shop")
+    (project / "Dockerfile").write_text("FROM scratch\n")
+    existing.commit_all(project, "A Dockerfile of theirs")
+    before = files(project)
+    with pytest.raises(subprocess.CalledProcessError) as stopped:
+        adopt(light_template, project, **existing.PLAIN)
+    assert "CONFLICT (add/add): Merge conflict in Dockerfile" in stopped.value.stdout
+    assert git(project, "diff", "--name-only", "--diff-filter=U").split() == [
+        "Dockerfile"
+    ]
+    changed = [name for name in before if files(project)[name] != before[name]]
+    assert changed == ["Dockerfile"]
+    git(project, "checkout", "--theirs", "Dockerfile")
+    assert "stagetools.gunicorn_conf" in (project / "Dockerfile").read_text()
+
+
 # --- docs/adopt.md --------------------------------------------------------------------
 
 GUIDE = (ROOT / "docs/adopt.md").read_text()

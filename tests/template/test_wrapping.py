@@ -1,0 +1,157 @@
+"""What `adopt()` makes of settings of every kind, without Django and without a project."""
+
+from types import ModuleType
+
+import pytest
+
+from stagetools.adopted import adopt, stand_in
+from stagetools.utils import get_expected_system_from_name
+
+FILES = "django.core.files.storage.FileSystemStorage"
+HASHED = "whitenoise.storage.CompressedManifestStaticFilesStorage"
+S3 = "storages.backends.s3.S3Storage"
+
+
+@pytest.fixture
+def defaults(tmp_path) -> ModuleType:
+    """As little of the defaults as is looked at, with values that are told apart."""
+    module = ModuleType("defaults")
+    vars(module).update(
+        DEBUG=False,
+        SECRET_KEY="ours",
+        MEDIA_ROOT=tmp_path / "media",
+        STATIC_ROOT=tmp_path / "static",
+        STATIC_URL="/static/",
+        SECURE_REFERRER_POLICY="same-origin",
+        SECURE_CROSS_ORIGIN_OPENER_POLICY="same-origin",
+        X_FRAME_OPTIONS="DENY",
+        CSRF_TRUSTED_ORIGINS=["https://ours.example"],
+        SILENCED_SYSTEM_CHECKS=["security.W005"],
+        CONTENT_SECURITY_POLICY={"DIRECTIVES": {}},
+        DEFAULT_FROM_EMAIL="ours@example.com",
+        SERVER_EMAIL="ours@example.com",
+        ADMINS=[],
+        EMAIL_HOST="ours.example",
+        DATABASES={"default": {"ENGINE": "sqlite3", "NAME": "ours"}},
+        STORAGES={"default": {"BACKEND": FILES}, "staticfiles": {"BACKEND": HASHED}},
+        LOGGING={"version": 1, "loggers": {"django": {"level": "INFO"}}},
+        MIDDLEWARE=["csp.middleware.CSPMiddleware", "unused.Middleware"],
+    )
+    return module
+
+
+@pytest.fixture
+def wrap(defaults):
+    def wrap(**own: object) -> dict:
+        adopt(own, defaults)
+        return own
+
+    return wrap
+
+
+def rows(settings: dict) -> list[str]:
+    return [
+        row.rpartition(".")[2].removesuffix("Middleware")
+        for row in settings["MIDDLEWARE"]
+    ]
+
+
+def test_settings_that_say_nothing_get_all_of_ours(wrap):
+    settings = wrap()
+    assert settings["DATABASES"]["default"]["NAME"] == "ours"
+    assert rows(settings) == ["Request", "Health", "Security", "CSP", "Static"]
+    assert settings["INSTALLED_APPS"] == ["django.contrib.staticfiles"]
+    assert settings["MEDIA_URL"] == ""
+    assert settings["EMAIL_HOST"] == "ours.example"
+
+
+def test_uploads_elsewhere_stay_there_and_are_not_served_here(wrap):
+    for own in (
+        {"STORAGES": {"default": {"BACKEND": S3}}},
+        {"DEFAULT_FILE_STORAGE": S3},
+    ):
+        settings = wrap(MEDIA_URL="/media/", **own)
+        assert settings["STORAGES"]["default"]["BACKEND"] == S3
+        assert settings["STORAGES"]["staticfiles"]["BACKEND"] == HASHED
+        assert "Media" not in rows(settings)
+
+
+@pytest.mark.parametrize("url", ["", "/", "https://cdn.example/media/"])
+def test_uploads_without_an_address_of_this_site_are_not_served(wrap, url):
+    assert "Media" not in rows(wrap(MEDIA_URL=url))
+
+
+def test_uploads_on_this_disk_go_where_the_installation_keeps_them(wrap):
+    location = {"BACKEND": FILES, "OPTIONS": {"location": "/app/media"}}
+    settings = wrap(
+        STORAGES={"default": location}, MEDIA_ROOT="/app/media", MEDIA_URL="m/"
+    )
+    assert "OPTIONS" not in settings["STORAGES"]["default"]
+    assert str(settings["MEDIA_ROOT"]) != "/app/media"
+    assert "Media" in rows(settings)
+
+
+def test_static_files_on_another_host_come_home(wrap):
+    assert wrap(STATIC_URL="https://cdn.example/")["STATIC_URL"] == "/static/"
+    assert wrap(STATIC_URL="assets/")["STATIC_URL"] == "assets/"
+
+
+def test_a_missing_static_file_is_as_bad_as_it_was(wrap):
+    name = "WHITENOISE_MANIFEST_STRICT"
+    assert wrap()[name] is False
+    assert wrap(STATICFILES_STORAGE="a.ManifestStaticFilesStorage")[name] is True
+    assert wrap(STORAGES={"staticfiles": {"BACKEND": "b.Manifest"}})[name] is True
+    assert wrap(**{name: True})[name] is True
+
+
+@pytest.mark.parametrize(
+    "own", ["CONTENT_SECURITY_POLICY", "SECURE_CSP", "CSP_DEFAULT_SRC"]
+)
+def test_a_policy_of_their_own_is_the_only_one(wrap, own):
+    theirs = "csp.middleware.CSPMiddleware"
+    settings = wrap(**{own: "theirs"}, MIDDLEWARE=["first.Middleware", theirs])
+    assert settings[own] == "theirs"
+    assert not any(name.endswith("_REPORT_ONLY") for name in settings)
+    assert rows(settings) == ["Request", "Health", "Security", "Static", "", "CSP"]
+
+
+def test_other_databases_stay_and_ours_keeps_their_habits(wrap):
+    own = {"default": {"ENGINE": "x", "ATOMIC_REQUESTS": True}, "old": {"NAME": "old"}}
+    databases = wrap(DATABASES=own)["DATABASES"]
+    assert databases["default"] == {
+        "ENGINE": "sqlite3",
+        "NAME": "ours",
+        "ATOMIC_REQUESTS": True,
+    }
+    assert databases["old"] == {"NAME": "old"}
+
+
+@pytest.mark.parametrize("own", [{"EMAIL_HOST": "theirs"}, {"MAILERS": {}}])
+def test_mail_is_all_theirs_or_all_ours(wrap, own):
+    settings = wrap(**own)
+    assert settings.get("EMAIL_HOST") == own.get("EMAIL_HOST")
+
+
+def test_lists_that_both_have_are_united_and_choices_stay_theirs(wrap):
+    settings = wrap(CSRF_TRUSTED_ORIGINS=("https://a.b",), X_FRAME_OPTIONS="SAMEORIGIN")
+    assert settings["CSRF_TRUSTED_ORIGINS"] == ["https://a.b", "https://ours.example"]
+    assert settings["X_FRAME_OPTIONS"] == "SAMEORIGIN"
+
+
+@pytest.mark.parametrize(
+    ("name", "is_set"),
+    [
+        ("shop_prod", False),
+        ("shop_qual", False),
+        ("shop_dev", True),
+        ("build_prod", True),
+    ],
+)
+def test_a_stand_in_reaches_builds_and_developers_never_a_server(
+    monkeypatch, name, is_set
+):
+    monkeypatch.delenv("SHOP_KEY", raising=False)
+    variables: dict[str, str] = {}
+    monkeypatch.setattr("stagetools.adopted.os.environ", variables)
+    stand_in(get_expected_system_from_name(name, core_repo="shop"), SHOP_KEY="none")
+    assert variables == ({"SHOP_KEY": "none"} if is_set else {})
