@@ -85,11 +85,13 @@ def migrate() -> None:
 
 
 def unknown() -> None:
-    to_undo = plan.unknown_to(json.load(sys.stdin))
+    names = json.load(sys.stdin)
+    to_undo = plan.unknown_to(names)
+    cannot = [*plan.irreversible(to_undo), *plan.squashed_across(names)]
     say(
         unknown=[plan.label(m) for m, _ in to_undo],
         breaking=[[b.migration, b.what] for b in plan.breaking(to_undo)],
-        irreversible=[[b.migration, b.what] for b in plan.irreversible(to_undo)],
+        irreversible=[[b.migration, b.what] for b in cannot],
     )
 
 

@@ -17,7 +17,9 @@ def copy(live: Path, to: Path) -> None:
     """
     part = to.with_name(f"{to.name}.part")
     remove(part)
-    source = sqlite3.connect(f"file:{live}?mode=ro", uri=True, timeout=_WAIT)
+    source = sqlite3.connect(
+        f"{live.absolute().as_uri()}?mode=ro", uri=True, timeout=_WAIT
+    )
     target = sqlite3.connect(part)
     try:
         target.execute("PRAGMA journal_mode=OFF")

@@ -17,6 +17,7 @@ __all__ = [
     "known",
     "label",
     "pending",
+    "squashed_across",
     "targets",
     "unknown_to",
 ]
@@ -63,18 +64,41 @@ def applied() -> list[tuple[Migration, ProjectState]]:
 def unknown_to(names: Iterable[str]) -> list[tuple[Migration, ProjectState]]:
     """The applied migrations that a release with only `names` does not know."""
     old = set(names)
-    return [(m, state) for m, state in applied() if label(m) not in old]
+    return [(m, state) for m, state in applied() if not _is_known(m, old)]
 
 
 def targets(names: Iterable[str]) -> dict[str, str]:
     """Where each app goes back to, for a release with only `names`: newest app first."""
     old, last, undone = set(names), {}, []
     for migration, _ in applied():
-        if label(migration) in old:
+        if _is_known(migration, old):
             last[migration.app_label] = migration.name
         else:
             undone.append(migration.app_label)
     return {app: last.get(app, "zero") for app in dict.fromkeys(reversed(undone))}
+
+
+def squashed_across(names: Iterable[str]) -> list[Breaking]:
+    """The applied migrations of which a release with only `names` knows a part alone.
+
+    They are one migration now, and can only be undone as a whole.
+    """
+    old = set(names)
+    return [
+        Breaking(label(m), f"is squashed, also from {', '.join(sorted(lacks))}")
+        for m, _ in unknown_to(old)
+        if (lacks := _squashed(m) - old) and lacks != _squashed(m)
+    ]
+
+
+def _is_known(migration: Migration, names: set[str]) -> bool:
+    """By its own name, or by those of all that was squashed into it."""
+    squashed = _squashed(migration)
+    return label(migration) in names or (bool(squashed) and squashed <= names)
+
+
+def _squashed(migration: Migration) -> set[str]:
+    return {f"{app}.{name}" for app, name in migration.replaces}
 
 
 def _with_states(
@@ -94,12 +118,11 @@ def breaking(plan: Iterable[tuple[Migration, ProjectState]]) -> list[Breaking]:
     for migration, state in plan:
         for operation in migration.operations:
             app = migration.app_label
-            if isinstance(operation, migrations.CreateModel):
-                made.add((app, operation.name_lower))
-            elif (app, _model(operation)) not in made and (
-                what := _why(operation, app, state)
-            ):
-                found.append(Breaking(label(migration), what))
+            for one in _in_database(operation):
+                if isinstance(one, migrations.CreateModel):
+                    made.add((app, one.name_lower))
+                elif (app, _model(one)) not in made and (what := _why(one, app, state)):
+                    found.append(Breaking(label(migration), what))
             state = state.clone()
             operation.state_forwards(app, state)
     return found
@@ -110,9 +133,19 @@ def irreversible(plan: Iterable[tuple[Migration, ProjectState]]) -> list[Breakin
     return [
         Breaking(label(migration), operation.describe())
         for migration, _ in plan
-        for operation in migration.operations
+        for whole in migration.operations
+        for operation in _in_database(whole)
         if not operation.reversible
     ]
+
+
+def _in_database(operation: Operation) -> Iterator[Operation]:
+    """What an operation does to the database, which is not always what the state says."""
+    if isinstance(operation, migrations.SeparateDatabaseAndState):
+        for inner in operation.database_operations:
+            yield from _in_database(inner)
+    else:
+        yield operation
 
 
 def _model(operation: Operation) -> str:
@@ -137,11 +170,28 @@ def _why(operation: Operation, app: str, state: ProjectState) -> str:
             return f"renames the table of {operation.name}"
         case migrations.AddField() if _insert_needs(operation.field):
             return f"adds {operation.model_name}.{operation.name}, which old code does not write"
-        case migrations.AlterField() if _insert_needs(operation.field):
-            old = state.models[app, operation.model_name_lower].fields[operation.name]
-            if old.null:
-                return f"forbids NULL in {operation.model_name}.{operation.name}"
+        case migrations.AlterField():
+            return _why_altered(operation, app, state)
     return ""
+
+
+def _why_altered(
+    operation: migrations.AlterField, app: str, state: ProjectState
+) -> str:
+    old = state.models[app, operation.model_name_lower].fields[operation.name]
+    name = f"{operation.model_name}.{operation.name}"
+    if _column(old, operation.name) != _column(operation.field, operation.name):
+        return f"renames the column of {name}"
+    if old.null and _insert_needs(operation.field):
+        return f"forbids NULL in {name}"
+    return ""
+
+
+def _column(field: models.Field, name: str) -> str:
+    """The name of its column, once it has the name of a field."""
+    bound = field.clone()
+    bound.set_attributes_from_name(name)
+    return str(bound.column)
 
 
 def _insert_needs(field: models.Field) -> bool:
