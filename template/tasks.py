@@ -17,6 +17,7 @@ from stagetools.deploy.terminal import Terminal, told
 from stagetools.utils import get_expected_system_from_name
 
 ROOT = Path(__file__).parent
+# Invoke empties the dictionary that a task gives it: each task gives one of its own.
 STAGE = {"stage": "Which stage of deploy.toml; prod unless given."}
 YES = {"yes": "Answer every question with yes."}
 DRY = {"dry_run": "Print the commands for the server, and change nothing."}
@@ -73,7 +74,7 @@ def rollback(
         relaunch.rollback(opened, to=to, restore_database=restore_database, wait=wait)
 
 
-@task(help=STAGE)
+@task(help=dict(STAGE))
 @told
 def releases(context, stage="prod"):
     """List the releases that are kept: when, by whom, from which commit."""
@@ -124,7 +125,7 @@ def manage(context, command, stage="prod"):
         sys.exit(running.manage(opened, command))
 
 
-@task(help=STAGE)
+@task(help=dict(STAGE))
 @told
 def ssh(context, stage="prod"):
     """Open a shell on the server."""
@@ -132,7 +133,7 @@ def ssh(context, stage="prod"):
         sys.exit(running.ssh(opened))
 
 
-@task(name="list", help=STAGE)
+@task(name="list", help=dict(STAGE))
 @told
 def env_list(context, stage="prod"):
     """List what the server's environment file holds, its values masked."""
@@ -164,7 +165,7 @@ def env_unset(context, key, stage="prod", dry_run=False):
         environment.unset(opened, key)
 
 
-@task(help=STAGE)
+@task(help=dict(STAGE))
 @told
 def unlock(context, stage="prod"):
     """End a task that holds the stage's lock, after saying whose it is."""

@@ -1,0 +1,205 @@
+"""The arrows of stagetools run one way: who may import whom, read from the sources."""
+
+import ast
+import sys
+from functools import cache
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+LIBRARY = Path(__file__).parents[1] / "stagetools"
+MODULES = {
+    ".".join(path.relative_to(LIBRARY).with_suffix("").parts).removesuffix(
+        ".__init__"
+    ): path
+    for path in sorted(LIBRARY.rglob("*.py"))
+    if path != LIBRARY / "__init__.py"
+}
+
+# What each room of the deploy may import of stagetools, besides itself.
+PURE = {"deploy.shell", "deploy.limits", "deploy.facts", "deploy.layout"}
+AT_THE_EDGE = {"deploy.config", "deploy.host", "deploy.tree"}
+MAY_IMPORT: dict[str, set[str]] = {
+    "deploy.shell": set(),
+    "deploy.limits": set(),
+    "deploy.facts": set(),
+    "deploy.layout": {"system"},
+    "deploy.commands": {"deploy.shell", "deploy.layout", "deploy.limits"},
+    "deploy.config": {"errors"},
+    "deploy.tree": {"errors"},
+    "deploy.host": {"errors", "deploy.config", "deploy.limits", "deploy.shell"},
+    "deploy.steps": {"errors", "deploy.commands"} | PURE | AT_THE_EDGE,
+    "deploy.terminal": {"errors", "deploy.steps"},
+    "deploy.dry": {"deploy.host", "deploy.shell", "deploy.terminal"},
+    "deploy.stage": {"system", "deploy.dry", "deploy.terminal", "deploy.steps"} | PURE | AT_THE_EDGE,
+    "deploy.change": {"errors", "deploy.stage", "deploy.steps", "deploy.terminal", "deploy.facts"},
+    # without a server: standard library alone
+    "errors": set(),
+    "probe": set(),
+    "health": set(),
+    "media": set(),
+    "image": set(),
+    "system": {"errors"},
+    "config": {"errors"},
+    "utils": {"places", "system"},
+    "database": {"wsgi"},  # its __main__ starts the site on a copy
+}  # fmt: skip
+# What `inv` calls may import all of the deploy, and the rest of the library nothing of it.
+TASKS = {"deploy.pipeline", "deploy.relaunch", "deploy.running", "deploy.removal", "deploy.environment"}  # fmt: skip
+WEB = (
+    "wsgi",
+    "asgi",
+    "gunicorn_conf",
+    "requests",
+    "health",
+    "static",
+    "media",
+    "probe",
+)
+WEB += tuple(name for name in MODULES if name.startswith("settings_defaults"))
+
+MAY_USE = {
+    "fabric": {"deploy.host"},
+    "paramiko": {"deploy.host"},
+    "tomlkit": {"deploy.config"},
+    "rich": {"deploy.terminal", "deploy.dry"},
+    "invoke": set(),  # the project's tasks.py alone
+}
+
+
+def imported(path: Path) -> set[str]:
+    """The dotted names that a module imports, wherever in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path.name}: relative"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@cache
+def own(module: str) -> frozenset[str]:
+    """The modules of stagetools that a module imports, without the package's name."""
+    found = set()
+    for name in imported(MODULES[module]):
+        parts = name.split(".")
+        if parts.pop(0) == "stagetools":
+            while parts and ".".join(parts) not in MODULES:
+                parts.pop()
+            found |= {".".join(parts)} if parts else set()
+    return frozenset(found)
+
+
+def room(module: str) -> str:
+    """The name under which the table has a module: its own, or its package's."""
+    parts = module.split(".")
+    while parts and ".".join(parts) not in MAY_IMPORT:
+        parts.pop()
+    return ".".join(parts)
+
+
+def reached(module: str) -> set[str]:
+    """Everything that importing a module may import."""
+    found: set[str] = set()
+    waiting = [module]
+    while waiting:
+        for name in own(waiting.pop()) - found:
+            found.add(name)
+            waiting.append(name)
+    return found
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if room(name)])
+def test_a_room_imports_only_the_rooms_below_it(module: str) -> None:
+    rooms = {room(name) or name for name in own(module)}
+    assert rooms - {room(module)} <= MAY_IMPORT[room(module)]
+
+
+def test_every_module_of_the_deploy_has_its_place() -> None:
+    homeless = {
+        name for name in MODULES if name.startswith("deploy.") and not room(name)
+    }
+    assert homeless == TASKS
+
+
+def test_every_room_is_there() -> None:
+    assert set(MAY_IMPORT) | TASKS | set(WEB) <= set(MODULES)
+
+
+@pytest.mark.parametrize(
+    "module", [name for name in MODULES if not name.startswith("deploy")]
+)
+def test_nothing_but_the_deploy_imports_the_deploy(module: str) -> None:
+    assert not {name for name in reached(module) if name.startswith("deploy")}
+
+
+@pytest.mark.parametrize("module", WEB)
+def test_the_web_process_imports_neither_database_safety_nor_build_checks(
+    module: str,
+) -> None:
+    tops = {name.partition(".")[0] for name in reached(module)}
+    assert not tops & {"deploy", "database", "image", "readiness", "adopted"}
+
+
+def test_no_arrow_leads_back() -> None:
+    list(TopologicalSorter({name: own(name) for name in MODULES}).static_order())
+
+
+@pytest.mark.parametrize("library", MAY_USE)
+def test_a_library_of_the_deployer_is_imported_in_one_place(library: str) -> None:
+    users = {
+        module
+        for module, path in MODULES.items()
+        if library in {name.partition(".")[0] for name in imported(path)}
+    }
+    assert users == MAY_USE[library]
+
+
+def test_the_deploys_pure_rooms_use_the_standard_library_alone() -> None:
+    for module, path in MODULES.items():
+        if room(module) in PURE | {
+            "deploy.commands",
+            "deploy.tree",
+            "errors",
+            "system",
+        }:
+            tops = {name.partition(".")[0] for name in imported(path)}
+            assert tops <= sys.stdlib_module_names | {"stagetools"}, module
+
+
+def test_only_shell_joins_words_into_a_command() -> None:
+    """A command that is made elsewhere could hold a value that nobody quoted."""
+    for module, path in MODULES.items():
+        if module.startswith("deploy.") and module != "deploy.shell":
+            calls = [
+                node
+                for node in ast.walk(ast.parse(path.read_text()))
+                if isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Name)
+                and node.func.id == "Command"
+            ]
+            assert not calls, module
+
+
+def test_a_script_is_a_constant() -> None:
+    """Its values come as "$1": an f-string in it may name a constant of the module alone."""
+    for module, path in MODULES.items():
+        if not module.startswith("deploy.commands."):
+            continue
+        tree = ast.parse(path.read_text())
+        constants = {
+            target.id
+            for node in tree.body
+            if isinstance(node, ast.Assign)
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        }
+        for node in ast.walk(tree):
+            is_script = (
+                isinstance(node, ast.Call) and getattr(node.func, "id", "") == "script"
+            )
+            for name in ast.walk(node.args[0]) if is_script else []:  # type: ignore[attr-defined]
+                assert not isinstance(name, ast.Name) or name.id in constants, module
