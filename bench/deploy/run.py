@@ -276,6 +276,8 @@ def section(bench: Bench, delays: list[float], load: tuple[float, float]) -> str
         " ours over HTTPS, the others over plain HTTP.",
         "Over: until the command ends. Served: until the change is seen."
         " Bytes are counted between the client and the SSH server.",
+        "fujin is not in the table: its bootstrap downloads uv, Python and Caddy from places"
+        " that a machine without the Internet does not reach.",
     ]
     for delay in delays:
         title = f"{delay * 1000:.0f} ms round trip" if delay else "No delay"
