@@ -28,11 +28,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "deploy.commands": {"deploy.shell", "deploy.layout", "deploy.limits"},
     "deploy.config": {"errors"},
     "deploy.tree": {"errors"},
-    "deploy.host": {"errors", "deploy.config", "deploy.limits", "deploy.shell"},
+    "deploy.host": {"deploy.shell"},
+    "deploy.hostkeys": {"errors", "deploy.limits"},
+    "deploy.ssh": {"errors", "deploy.config", "deploy.host", "deploy.hostkeys", "deploy.limits", "deploy.shell"},
     "deploy.steps": {"errors", "deploy.commands"} | PURE | AT_THE_EDGE,
     "deploy.terminal": {"errors", "deploy.steps"},
     "deploy.dry": {"deploy.host", "deploy.shell", "deploy.terminal"},
-    "deploy.stage": {"system", "deploy.dry", "deploy.terminal", "deploy.steps"} | PURE | AT_THE_EDGE,
+    "deploy.stage": {"system", "deploy.dry", "deploy.ssh", "deploy.terminal", "deploy.steps"} | PURE | AT_THE_EDGE,
     "deploy.change": {"errors", "deploy.stage", "deploy.steps", "deploy.terminal", "deploy.facts"},
     # without a server: standard library alone
     "errors": set(),
@@ -60,8 +62,8 @@ WEB = (
 WEB += tuple(name for name in MODULES if name.startswith("settings_defaults"))
 
 MAY_USE = {
-    "fabric": {"deploy.host"},
-    "paramiko": {"deploy.host"},
+    "fabric": {"deploy.ssh"},
+    "paramiko": {"deploy.ssh", "deploy.hostkeys"},
     "tomlkit": {"deploy.config"},
     "rich": {"deploy.terminal", "deploy.dry"},
     "invoke": set(),  # the project's tasks.py alone

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from stagetools.deploy.config import StageConfig
 from stagetools.deploy.dry import DryHost, DryTerminal
-from stagetools.deploy.host import Host, connect
+from stagetools.deploy.host import Host
 from stagetools.deploy.layout import Layout
+from stagetools.deploy.ssh import connect
 from stagetools.deploy.steps import lock
 from stagetools.deploy.terminal import Terminal
 from stagetools.system import System

@@ -1,0 +1,135 @@
+"""Who answers: verified before anything is authenticated, and said in words when it fails."""
+
+import base64
+import hashlib
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import paramiko
+
+from stagetools.deploy.limits import CONNECT
+from stagetools.errors import ConnectionFailed, UsageError
+
+__all__ = ["Confirm", "explained", "fingerprint", "verify_host_keys"]
+
+Confirm = Callable[[str], bool]
+"""A question to a person, and whether the answer is yes."""
+
+
+def fingerprint(key: paramiko.PKey) -> str:
+    """As `ssh-keygen -l` prints it: `SHA256:…`."""
+    digest = hashlib.sha256(key.asbytes()).digest()
+    return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
+
+
+def verify_host_keys(connection: Any, accept: str, confirm: Confirm | None) -> None:
+    files = connection.ssh_config.get(
+        "userknownhostsfile", "~/.ssh/known_hosts"
+    ).split()
+    client = connection.client
+    for name in [*files, "/etc/ssh/ssh_known_hosts"]:
+        path = Path(name).expanduser()
+        if path.is_file():
+            client.load_system_host_keys(str(path))
+    keep = Path(files[0]).expanduser()
+    client.set_missing_host_key_policy(_Unknown(accept, confirm, keep))
+    if hasattr(connection.gateway, "client"):
+        verify_host_keys(connection.gateway, accept, confirm)
+
+
+class _Unknown(paramiko.MissingHostKeyPolicy):  # type: ignore[misc]
+    """What to do with a server that known_hosts does not name."""
+
+    def __init__(self, accept: str, confirm: Confirm | None, keep: Path) -> None:
+        self.accept, self.confirm, self.keep = accept, confirm, keep
+
+    def missing_host_key(
+        self, client: object, hostname: str, key: paramiko.PKey
+    ) -> None:
+        print_ = fingerprint(key)
+        if self.accept:
+            if self.accept != print_:
+                raise ConnectionFailed(
+                    f"{hostname} shows the host key {print_}, not {self.accept}.",
+                    untouched="Nothing was sent to it.",
+                    remedy="Compare with the fingerprint that your provider's console shows.",
+                )
+        elif self.confirm is None:
+            raise UsageError(
+                f"{hostname} is not known yet; its {key.get_name()} key is {print_}.",
+                untouched="Nothing was sent to it.",
+                remedy=f"If your provider's console shows the same: --accept-host-key {print_}",
+            )
+        elif not self.confirm(
+            f"{hostname} is new here. Its key is {print_}. Trust it?"
+        ):
+            raise ConnectionFailed(
+                f"{hostname} was not trusted.", untouched="Nothing was sent to it."
+            )
+        _remember(self.keep, hostname, key)
+
+
+def _remember(path: Path, hostname: str, key: paramiko.PKey) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with path.open("a", encoding="ascii") as file:
+        file.write(f"{hostname} {key.get_name()} {key.get_base64()}\n")
+
+
+class explained:  # noqa: N801 - reads as a word: with explained(address, port)
+    """Turn what a failed connection raises into words of the user's own world."""
+
+    def __init__(self, address: str, port: int) -> None:
+        self.address, self.port = address, port
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(
+        self, kind: object, error: BaseException | None, trace: object
+    ) -> None:
+        if isinstance(error, Exception) and not isinstance(
+            error, (ConnectionFailed, UsageError)
+        ):
+            what, remedy = self._words(error)
+            raise ConnectionFailed(
+                what, untouched="Nothing was changed.", remedy=remedy
+            ) from error
+
+    def _words(self, error: Exception) -> tuple[str, str]:
+        host = self.address.partition("@")[2]
+        match error:
+            case paramiko.BadHostKeyException():
+                return (
+                    f"{host} shows another host key than the one in known_hosts: now {fingerprint(error.key)}.",
+                    "If you rebuilt the server, forget the old key with"
+                    f" `ssh-keygen -R {_known_name(host, self.port)}`; if not, somebody may be in between.",
+                )
+            case paramiko.PasswordRequiredException():
+                return (
+                    f"The key for {self.address} has a passphrase.",
+                    "Load it first: ssh-add",
+                )
+            case paramiko.AuthenticationException():
+                return (
+                    f"{self.address} refused every key that was offered.",
+                    f"Try `ssh -p {self.port} {self.address}`; set user or identity_file in deploy.toml.",
+                )
+            case socket.gaierror():
+                return f"There is no host {host!r}.", "Correct host in deploy.toml."
+            case TimeoutError():
+                return (
+                    f"{host} did not answer on port {self.port} within {CONNECT.tcp:.0f} s.",
+                    "Is it running, and does its firewall let SSH in?",
+                )
+            case OSError():
+                return (
+                    f"{host} refused the connection on port {self.port}.",
+                    "Is sshd running, and on this port?",
+                )
+            case _:
+                return f"{host}, port {self.port}: {error}", "Is that an SSH server?"
+
+
+def _known_name(host: str, port: int) -> str:
+    return host if port == 22 else f"'[{host}]:{port}'"

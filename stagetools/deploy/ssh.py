@@ -1,0 +1,244 @@
+"""A server over one verified SSH connection: the one module that imports Fabric.
+
+Fabric alone would trust any host key (it loads no known_hosts and adds what it meets), so the
+keys are verified by `hostkeys.py`; and its `run` reads standard input a byte at a time, so
+commands go over Paramiko's channels, and Fabric does what it does best: the user's
+~/.ssh/config, jump hosts, agents and keys.
+"""
+
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fabric
+import paramiko
+
+from stagetools.deploy.config import StageConfig
+from stagetools.deploy.host import OnLine, OnSent
+from stagetools.deploy.hostkeys import Confirm, explained, verify_host_keys
+from stagetools.deploy.limits import CONNECT
+from stagetools.deploy.shell import Command, as_root, sh
+from stagetools.errors import CommandFailed, ConnectionFailed, UsageError
+
+__all__ = ["FabricHost", "connect"]
+
+_CHUNK = 256 * 1024  # bytes between two reports of progress
+_LAST_LINES = 40  # of a command's output, kept for the message when it fails
+
+
+def connect(
+    config: StageConfig, *, accept: str = "", confirm: Confirm | None = None
+) -> "FabricHost":
+    """Open the connection, having verified who answers; raises ConnectionFailed.
+
+    `accept` is the fingerprint that an unknown server must have; `confirm` asks a person
+    about the one that it has. With neither, an unknown server is refused.
+    """
+    connection = _connection(config)
+    verify_host_keys(connection, accept, confirm)
+    address = f"{connection.user}@{connection.host}"
+    with explained(address, connection.port):
+        connection.open()
+    transport = connection.transport
+    transport.set_keepalive(CONNECT.keepalive)
+    host = FabricHost(connection, address, needs_sudo=connection.user != "root")
+    if host.needs_sudo:
+        _refuse_without_sudo(host, connection.user)
+    return host
+
+
+def _refuse_without_sudo(host: "FabricHost", user: str) -> None:
+    try:
+        host.run(sh("true"))
+    except CommandFailed as error:
+        raise ConnectionFailed(
+            f"{host.address} may not sudo without a password.",
+            untouched="Nothing was changed.",
+            remedy=f"As root, in a file below /etc/sudoers.d: {user} ALL=(ALL) NOPASSWD:ALL",
+        ) from error
+
+
+def _connection(config: StageConfig) -> Any:
+    keys: dict[str, Any] = {"banner_timeout": CONNECT.banner}
+    if config.identity_file:
+        path = Path(config.identity_file).expanduser()
+        if not path.is_file():
+            raise UsageError(f"identity_file: there is no {path}.")
+        keys["key_filename"] = str(path)
+    connection = fabric.Connection(
+        config.host,
+        user=config.user or None,
+        port=config.port or None,
+        connect_timeout=CONNECT.tcp,
+        connect_kwargs=keys,
+    )
+    if not config.user and "user" not in connection.ssh_config:
+        connection.user = "root"
+    return connection
+
+
+@dataclass(slots=True)
+class FabricHost:
+    """A Host behind an open Fabric connection."""
+
+    connection: Any
+    address: str
+    needs_sudo: bool
+    _next: "_Opening | None" = None
+
+    def run(
+        self,
+        command: Command,
+        *,
+        stdin: bytes = b"",
+        on_line: OnLine | None = None,
+        on_sent: OnSent | None = None,
+    ) -> str:
+        channel = self._channel()
+        channel.set_combine_stderr(on_line is not None)
+        channel.exec_command(self._rooted(command).text)
+        feeder = threading.Thread(
+            target=_feed, args=(channel, stdin, on_sent), daemon=True
+        )
+        feeder.start()
+        errors = _Drain(channel.makefile_stderr("rb"))
+        lines = []
+        for line in _lines(channel):
+            lines.append(line)
+            if on_line:
+                on_line(line.rstrip("\n"))
+        status = channel.recv_exit_status()
+        said = errors.text()
+        channel.close()
+        if status == -1 and not self.connection.transport.is_active():
+            raise ConnectionFailed(
+                f"The connection to {self.address} was lost.",
+                untouched="What served goes on serving, and the lock frees itself.",
+                remedy="Try again: nothing needs to be cleaned up.",
+            )
+        if status != 0:
+            last = "".join(lines[-_LAST_LINES:]) + said
+            raise CommandFailed(
+                f"{self.address}: exit status {status}"
+                if status > 0
+                else f"{self.address}: ended by a signal",
+                status=status,
+                output=last.strip(),
+            )
+        return "".join(lines)
+
+    def start(self, command: Command) -> "_Started":
+        channel = self._channel()
+        channel.exec_command(self._rooted(command).text)
+        return _Started(channel)
+
+    def interact(self, command: Command, *, terminal: bool) -> int:
+        result = self.connection.run(
+            self._rooted(command).text,
+            pty=terminal,
+            warn=True,
+            hide=False,
+            in_stream=None if terminal or not sys.stdin.closed else False,
+        )
+        return int(result.exited)
+
+    def close(self) -> None:
+        self.connection.close()
+
+    def _channel(self) -> Any:
+        """A fresh channel; the next one is asked for already, which takes a round trip."""
+        transport = self.connection.transport
+        if transport is None or not transport.is_active():
+            raise ConnectionFailed(f"The connection to {self.address} was lost.")
+        opening = self._next or _Opening(transport)
+        self._next = _Opening(transport)
+        try:
+            return opening.channel()
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            raise ConnectionFailed(
+                f"The connection to {self.address} was lost: {error}"
+            ) from error
+
+    def _rooted(self, command: Command) -> Command:
+        return as_root(command) if self.needs_sudo else command
+
+
+class _Opening:
+    """A channel that the server is being asked for."""
+
+    def __init__(self, transport: Any) -> None:
+        self._opened: Any = None
+        self._error: Exception | None = None
+        self._thread = threading.Thread(
+            target=self._open, args=(transport,), daemon=True
+        )
+        self._thread.start()
+
+    def _open(self, transport: Any) -> None:
+        try:
+            self._opened = transport.open_session()
+        except Exception as error:  # told to whoever takes the channel
+            self._error = error
+
+    def channel(self) -> Any:
+        self._thread.join()
+        if self._error:
+            raise self._error
+        return self._opened
+
+
+class _Drain:
+    """Reads one stream beside another, so that neither fills and blocks."""
+
+    def __init__(self, stream: Any) -> None:
+        self._data = b""
+        self._thread = threading.Thread(target=self._read, args=(stream,), daemon=True)
+        self._thread.start()
+
+    def _read(self, stream: Any) -> None:
+        self._data = stream.read()
+
+    def text(self) -> str:
+        self._thread.join()
+        return self._data.decode(errors="replace")
+
+
+def _feed(channel: Any, data: bytes, on_sent: OnSent | None) -> None:
+    try:
+        for start in range(0, len(data), _CHUNK):
+            channel.sendall(data[start : start + _CHUNK])
+            if on_sent:
+                on_sent(min(start + _CHUNK, len(data)), len(data))
+        channel.shutdown_write()
+    except OSError:
+        pass  # the command ended without reading all: its status says why
+
+
+def _lines(channel: Any) -> Iterator[str]:
+    with channel.makefile("rb") as stream:
+        for raw in stream:
+            yield raw.decode(errors="replace")
+
+
+class _Started:
+    """A command on a channel of its own, which lives no longer than the connection."""
+
+    def __init__(self, channel: Any) -> None:
+        self._channel = channel
+        self._out = channel.makefile("rb")
+
+    def first_line(self) -> str:
+        line: bytes = self._out.readline()
+        return line.decode(errors="replace").rstrip("\n")
+
+    def send(self, text: str) -> None:
+        self._channel.sendall(text.encode())
+
+    def is_over(self) -> bool:
+        return bool(self._channel.exit_status_ready() or self._channel.closed)
+
+    def close(self) -> None:
+        self._channel.close()
