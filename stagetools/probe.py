@@ -54,7 +54,7 @@ def probe(
     refusals: int = 3,
     path: str = "/healthz",
 ) -> tuple[bool, str]:
-    """Ask until the answer is 200, `refusals` answers were 5xx, or `limit` seconds are over.
+    """Ask until the answer is 200, `refusals` answers were another, or `limit` seconds are over.
 
     `target` is the path of a unix socket, or a URL that is asked at `address`.
     Returns whether it is well, and the last answer's status and body.
@@ -69,7 +69,7 @@ def probe(
         else:
             if status == 200:
                 return True, "200"
-            said, refused = f"{status} {body[:_BODY]}", refused + (status >= 500)
+            said, refused = f"{status} {body[:_BODY]}", refused + 1
         time.sleep(0.05)
     return False, said
 
@@ -100,7 +100,7 @@ def main() -> int:
     parser.add_argument("--at", default="127.0.0.1", help="where the URL is asked")
     parser.add_argument("--limit", type=float, default=90, help="seconds")
     parser.add_argument(
-        "--refusals", type=int, default=3, help="answers of 5xx that are enough"
+        "--refusals", type=int, default=3, help="answers but 200 that are enough"
     )
     options = parser.parse_args()
     well, said = probe(

@@ -37,7 +37,7 @@ class Health:
     """How long a new release may take to answer, and what counts as refused."""
 
     start: float = 90  # seconds; a cold start on a small server, imports and all
-    refusals: int = 3  # answers of 5xx, after which waiting longer is no use
+    refusals: int = 3  # answers but 200, after which waiting longer is no use
     status: float = 5  # seconds; how long `inv status` waits
     certificate: float = 60  # seconds; an ACME authority calls back first
 
