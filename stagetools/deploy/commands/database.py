@@ -42,7 +42,7 @@ def run(layout: Layout, release: str, *words: str) -> Command:
         *("--no-TTY", "--name", name, "web", "python", "-m", "stagetools.database"),
         *words,
     )
-    return prints(command, _EXAMPLES[words[0]])
+    return prints(command, _EXAMPLES.get(words[0], ""))
 
 
 # The file and what SQLite keeps beside it, from $1 to $2; what is not there is no error.
