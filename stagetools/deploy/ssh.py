@@ -9,6 +9,7 @@ commands go over Paramiko's channels, and Fabric does what it does best: the use
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,16 @@ class FabricHost:
         on_line: OnLine | None = None,
         on_sent: OnSent | None = None,
     ) -> str:
+        with self._explained():
+            return self._run(command, stdin, on_line, on_sent)
+
+    def _run(
+        self,
+        command: Command,
+        stdin: bytes,
+        on_line: OnLine | None,
+        on_sent: OnSent | None,
+    ) -> str:
         channel = self._channel()
         channel.set_combine_stderr(on_line is not None)
         channel.exec_command(self._rooted(command).text)
@@ -114,11 +125,7 @@ class FabricHost:
         said = errors.text()
         channel.close()
         if status == -1 and not self.connection.transport.is_active():
-            raise ConnectionFailed(
-                f"The connection to {self.address} was lost.",
-                untouched="What served goes on serving, and the lock frees itself.",
-                remedy="Try again: nothing needs to be cleaned up.",
-            )
+            raise EOFError
         if status != 0:
             last = "".join(lines[-_LAST_LINES:]) + said
             raise CommandFailed(
@@ -131,9 +138,22 @@ class FabricHost:
         return "".join(lines)
 
     def start(self, command: Command) -> "_Started":
-        channel = self._channel()
-        channel.exec_command(self._rooted(command).text)
-        return _Started(channel)
+        with self._explained():
+            channel = self._channel()
+            channel.exec_command(self._rooted(command).text)
+            return _Started(channel)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Whatever a lost connection raises, in words."""
+        try:
+            yield
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            raise ConnectionFailed(
+                f"The connection to {self.address} was lost.",
+                untouched="What served goes on serving, and the lock frees itself.",
+                remedy="Try again: nothing needs to be cleaned up.",
+            ) from error
 
     def interact(self, command: Command, *, terminal: bool) -> int:
         result = self.connection.run(
@@ -152,15 +172,10 @@ class FabricHost:
         """A fresh channel; the next one is asked for already, which takes a round trip."""
         transport = self.connection.transport
         if transport is None or not transport.is_active():
-            raise ConnectionFailed(f"The connection to {self.address} was lost.")
+            raise EOFError
         opening = self._next or _Opening(transport)
         self._next = _Opening(transport)
-        try:
-            return opening.channel()
-        except (paramiko.SSHException, EOFError, OSError) as error:
-            raise ConnectionFailed(
-                f"The connection to {self.address} was lost: {error}"
-            ) from error
+        return opening.channel()
 
     def _rooted(self, command: Command) -> Command:
         return as_root(command) if self.needs_sudo else command

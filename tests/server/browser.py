@@ -1,5 +1,6 @@
 """A visitor: plain HTTP and HTTPS requests to one server, whatever DNS says."""
 
+import contextlib
 import http.client
 import http.cookies
 import re
@@ -55,8 +56,18 @@ class Browser:
         self, method: str, path: str, *, scheme: str = "https", body: str = "",
         headers: dict[str, str] | None = None,
     ) -> Answer:  # fmt: skip
-        connection = self._connect(scheme)
-        sent = {"Host": self.domain, **(headers or {})}
+        with contextlib.closing(self._connect(scheme)) as connection:
+            return self._ask(connection, method, path, body, headers or {})
+
+    def _ask(
+        self,
+        connection: http.client.HTTPConnection,
+        method: str,
+        path: str,
+        body: str,
+        headers: dict[str, str],
+    ) -> Answer:
+        sent = {"Host": self.domain, **headers}
         if self.cookies:
             sent["Cookie"] = "; ".join(
                 f"{m.key}={m.value}" for m in self.cookies.values()
@@ -70,7 +81,6 @@ class Browser:
         )
         for cookie in response.headers.get_all("Set-Cookie", []):
             self.cookies.load(cookie)
-        connection.close()
         return answer
 
     def _connect(self, scheme: str) -> http.client.HTTPConnection:

@@ -144,11 +144,14 @@ class Server:
         raise RuntimeError(f"{self.container} does not start sshd")
 
     def cut_power(self) -> None:
-        """Kill everything at once, as a power cut does."""
-        docker("kill", "--signal", "KILL", self.container)
+        """Kill everything at once, as a power cut does, and boot again.
 
-    def boot(self) -> None:
+        At once, so that no other server takes its address meanwhile.
+        """
+        docker("kill", "--signal", "KILL", self.container)
         docker("start", self.container)
+        if _address(self.container) != self.address:
+            raise RuntimeError(f"{self.container} came back with another address")
         self.wait_for_ssh()
 
     def remove(self) -> None:

@@ -106,7 +106,7 @@ def watching(server: Server, domain: str) -> Iterator[Watch]:
 def written(server: Server, name: str = "mysite_prod") -> set[str]:
     """Every message in the guest book, read by the release that serves."""
     container = server.run(
-        f"docker ps -q --filter label=stagetools.system={name} | head -1"
+        f"docker ps -q --filter label=stagetools.system={name} --filter label=com.docker.compose.oneoff=False | head -1"
     )
     app = name.rpartition("_")[0]
     code = f"from {app}.models import Entry; print(*Entry.objects.values_list('message', flat=True), sep=chr(10))"
