@@ -179,14 +179,14 @@ MANIFESTS = st.lists(ENTRIES, unique_by=lambda e: e.path).map(
 
 
 @given(MANIFESTS)
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_a_manifest_is_read_as_it_was_written(manifest: Manifest) -> None:
     assert Manifest.parse(manifest.text) == manifest
     assert Manifest.parse(manifest.text).digest == manifest.digest
 
 
 @given(MANIFESTS, MANIFESTS)
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_what_changed_and_what_went_make_one_manifest_of_another(
     old: Manifest, new: Manifest
 ) -> None:

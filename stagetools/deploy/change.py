@@ -85,7 +85,9 @@ class Change:
 
     def drain(self, step: Step) -> Outcome:
         old = self.facts.serving(self.stage.name)
-        return release.drain_and_stop(self.host, self.layout, old, self.container)
+        return release.drain_and_stop(
+            self.host, self.layout, old, self.name, self.container
+        )
 
     def prune(self, step: Step) -> Outcome:
         return release.prune(self.host, self.layout, self.name)

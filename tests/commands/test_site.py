@@ -163,12 +163,14 @@ def test_the_link_is_there_at_every_moment_of_a_switch(sites, layout, listen) ->
     assert not (link.parent / "next.sock").is_symlink()
 
 
-def test_switching_back_needs_no_record(sites, layout, listen) -> None:
+def test_switching_back_forgets_the_release_that_failed(sites, layout, listen) -> None:
     for release in ("R1", "R2"):
         listen(release)
         sites.run(site.switch(layout, release), stdin=b"{}")
-    sites.run(site.switch_back(layout, "R1"))
+    sites.run(site.switch_back(layout, "R1", forget="R2"))
     assert serving(sites, layout) == "run/R1.sock"
+    assert sites.at(layout.record("R1")).exists()
+    assert not sites.at(layout.record("R2")).exists()  # no rollback leads to it
 
 
 def test_a_pause_hides_the_release_and_is_taken_back(sites, layout, listen) -> None:

@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stagetools.deploy.facts import Container, Record, parse_facts, span
@@ -134,6 +134,7 @@ def test_our_proxy_runs_only_where_it_has_the_ports_alone(
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 
 
+@settings(deadline=None)
 @given(
     st.builds(
         Record,

@@ -91,7 +91,7 @@ class Scripted:
             "exception": proxy.except_site(at, ""),
             "switch": site.switch(at, new),
             "drain": site.drain(at, OLD),
-            "switch back": site.switch_back(at, OLD),
+            "switch back": site.switch_back(at, OLD, forget=new),
             "stop": compose.stop("old-id"),
             "prune": releases.prune(
                 at,

@@ -96,14 +96,17 @@ def test_the_switch_writes_the_record_with_it(layout, deployed) -> None:
 
 
 def test_where_none_served_before_nothing_is_drained(layout) -> None:
-    outcome = release.drain_and_stop(ScriptedHost({}), layout, None, "c1")
+    outcome = release.drain_and_stop(ScriptedHost({}), layout, None, NEW, "c1")
     assert not outcome.changed
 
 
 def test_the_old_release_is_drained_and_then_stopped(layout) -> None:
     drain, stop = site.drain(layout, OLD).text, compose.stop("old-id").text
     host = ScriptedHost({drain: "", logs(): WELL, stop: ""})
-    assert release.drain_and_stop(host, layout, OLD_ONE, "c1").text == f"{OLD} stopped"
+    assert (
+        release.drain_and_stop(host, layout, OLD_ONE, NEW, "c1").text
+        == f"{OLD} stopped"
+    )
     assert host.ran == [drain, logs(), stop]
 
 
@@ -118,11 +121,14 @@ def test_the_old_release_is_drained_and_then_stopped(layout) -> None:
 def test_a_release_that_crashes_after_the_switch_gives_way_to_the_old_one(
     layout, refused, state: str
 ) -> None:
-    drain, back = site.drain(layout, OLD).text, site.switch_back(layout, OLD).text
+    drain, back = (
+        site.drain(layout, OLD).text,
+        site.switch_back(layout, OLD, forget=NEW).text,
+    )
     discard = compose.discard("c1").text
     script = {drain: "", logs(): f"Traceback\n{state}\n", back: "", discard: ""}
     host = ScriptedHost(script)
-    error = refused(release.drain_and_stop, host, layout, OLD_ONE, "c1")
+    error = refused(release.drain_and_stop, host, layout, OLD_ONE, NEW, "c1")
     assert host.ran == [drain, logs(), back, discard]
     assert "it ended after the switch" in error.what
 

@@ -69,15 +69,20 @@ def switch(layout: Layout, release: str) -> Command:
     )
 
 
-def switch_back(layout: Layout, release: str) -> Command:
-    """Send all new requests to a release that has served before, and still runs."""
+def switch_back(layout: Layout, release: str, *, forget: str) -> Command:
+    """Send all new requests to a release that has served before, and still runs.
+
+    The record of the one that failed goes: no rollback leads to it.
+    """
     return script(
         """
         cd "$1"; test -S "run/$2.sock"
-        ln -sfn "run/$2.sock" next.sock; mv -T next.sock current.sock; sync -f .
+        ln -sfn "run/$2.sock" next.sock; mv -T next.sock current.sock
+        rm -f "$3"; sync -f .
         """,
         layout.site_dir,
         release,
+        layout.record(forget),
     )
 
 

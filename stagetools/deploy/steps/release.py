@@ -144,18 +144,18 @@ def switch(host: Host, layout: Layout, entry: Record) -> Outcome:
 
 
 def drain_and_stop(
-    host: Host, layout: Layout, old: Container | None, new: str
+    host: Host, layout: Layout, old: Container | None, release: str, new: str
 ) -> Outcome:
     """Let the release that served before finish its requests, then stop it.
 
-    Unless `new`, the container that serves now, has failed meanwhile: then the old one
-    serves again.
+    Unless `new`, the container of `release`, has failed meanwhile: then the old one serves
+    again, and the new one is forgotten.
     """
     if old is None:
         return unchanged("none served before")
     host.run(site.drain(layout, old.release))
     if sick := _failed_since(host, new):
-        host.run(site.switch_back(layout, old.release))
+        host.run(site.switch_back(layout, old.release, forget=release))
         raise refuse(host, layout, new, sick)
     host.run(compose.stop(old.id))
     return changed(f"{old.release} stopped")
