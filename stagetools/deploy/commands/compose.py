@@ -51,6 +51,7 @@ def start_beside(layout: Layout, release: str, *, serving: str) -> Command:
         f"""
         project=$1 release=$2 serving=$3; shift 3
         {_MINE}
+        docker rm --force "$project-database" >/dev/null 2>&1 || true
         docker ps --all $mine --format '{{{{.ID}}}} {{{{.Label "stagetools.release"}}}}' |
         while read -r id of; do
           test "$of" = "$serving" || {{ docker stop "$id" && docker rm "$id"; }} >/dev/null

@@ -2,9 +2,9 @@
 
 from stagetools.deploy.commands.compose import compose_words
 from stagetools.deploy.layout import Layout
-from stagetools.deploy.shell import Command, looks, prints, script
+from stagetools.deploy.shell import Command, looks, prints, script, sh
 
-__all__ = ["put_back", "restore", "run", "snapshot_age"]
+__all__ = ["end", "put_back", "restore", "run", "snapshot_age"]
 
 
 _TIMED = '{"migration": "<migration>", "seconds": 0}\n'
@@ -22,13 +22,22 @@ _EXAMPLES = {
 }
 
 
+def _container(layout: Layout) -> str:
+    return f"{layout.system.container}-database"
+
+
+def end(layout: Layout) -> Command:
+    """End whatever `run` started and left running."""
+    return sh("docker", "rm", "--force", _container(layout))
+
+
 def run(layout: Layout, release: str, *words: str) -> Command:
     """Run one command of `stagetools.database` in a container of the release.
 
     Its name is always the same: what an interrupted deploy left running is ended first, so
     that two migrations never meet.
     """
-    name = f"{layout.system.container}-database"
+    name = _container(layout)
     command = script(
         """
         name=$1; shift

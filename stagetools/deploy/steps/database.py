@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -225,7 +226,12 @@ def _follow(
             text = ", ".join(f"{key} {what}" for key, what in value.items())
         on_line(text)
 
-    host.run(database.run(layout, release, *words), on_line=line)
+    try:
+        host.run(database.run(layout, release, *words), on_line=line)
+    except KeyboardInterrupt:  # an endless migration, perhaps: it ends with us
+        with suppress(StageError):
+            host.run(database.end(layout))
+        raise
     return values
 
 
