@@ -70,6 +70,7 @@ MAY_USE = {
 }
 
 
+@cache
 def imported(path: Path) -> set[str]:
     """The dotted names that a module imports, wherever in it."""
     names = set()
