@@ -312,14 +312,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder), options.rounds)
         try:
-            for delay in delays:
+            for number, delay in enumerate(delays, 1):
                 bench.run(delay)
+                text = section(bench, delays[:number], (before, os.getloadavg()[0]))
+                if not options.no_write:
+                    write(text)
         finally:
             bench.server.remove()
-    text = section(bench, delays, (before, os.getloadavg()[0]))
     print(text)
-    if not options.no_write:
-        write(text)
 
 
 if __name__ == "__main__":
