@@ -1,8 +1,10 @@
 """What every change of the serving release has in common: start, ask, switch, drain."""
 
+import hashlib
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from stagetools.deploy.facts import Facts, Record
@@ -95,8 +97,15 @@ class Change:
     # --- what is remembered of it -----------------------------------------------------
 
     def fingerprint(self) -> str:
-        """Of all that the new release is made of."""
-        return self.facts.record.fingerprint if self.facts.record else ""
+        """Of sources, configuration and environment: all that a release is made of."""
+        # how the server is reached makes no difference to what it serves
+        what = replace(self.config, host="", user="", port=0, identity_file="")
+        made_of = f"{self.tree_digest()} {what} {self.facts.env}"
+        return hashlib.sha256(made_of.encode()).hexdigest()
+
+    def tree_digest(self) -> str:
+        """Of the sources alone."""
+        return self.facts.record.tree if self.facts.record else ""
 
     def commit(self) -> str:
         return self.facts.record.commit if self.facts.record else ""
@@ -105,6 +114,7 @@ class Change:
         return Record(
             release=self.name,
             fingerprint=self.fingerprint(),
+            tree=self.tree_digest(),
             who=person(),
             commit=self.commit(),
             at=utc_now().isoformat(),

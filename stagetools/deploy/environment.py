@@ -8,7 +8,7 @@ from stagetools.deploy.commands import environment
 from stagetools.deploy.shell import Secret
 from stagetools.deploy.stage import Stage, locked
 from stagetools.deploy.steps import server
-from stagetools.errors import UsageError
+from stagetools.errors import StageError, UsageError
 
 __all__ = ["list_names", "parse", "render", "set_value", "unset"]
 
@@ -55,6 +55,8 @@ def set_value(stage: Stage, assignment: str) -> None:
     """
     name, value = _split(assignment, stage.terminal.ask_secret)
     with locked(stage, "changes the environment"):
+        if not server.look(stage.host, stage.layout).env:  # before the first deploy
+            server.ensure_account(stage.host, stage.layout)
         _write(stage, _read(stage) | {name: value})
     _serve_with(stage, f"{name} set")
 
@@ -92,8 +94,7 @@ def _split(assignment: str, ask: Callable[[str], str]) -> tuple[str, Secret]:
 
 
 def _read(stage: Stage) -> dict[str, Secret]:
-    facts = server.look(stage.host, stage.layout)
-    if not facts.env:
+    if not server.look(stage.host, stage.layout).env:
         raise UsageError(
             f"{stage.name} is not on {stage.host.address} yet.",
             remedy=f"Deploy it first: inv deploy --stage {stage.config.stage_name}",
@@ -107,5 +108,12 @@ def _write(stage: Stage, values: dict[str, Secret]) -> None:
 
 def _serve_with(stage: Stage, what: str) -> None:
     stage.terminal.conclude(f"{what} on the server.")
-    if server.look(stage.host, stage.layout).release:
+    if not server.look(stage.host, stage.layout).release:
+        return
+    try:
         relaunch.restart(stage, why="env")
+    except StageError as error:
+        error.untouched += (
+            " The file on the server stays changed: the next release reads it."
+        )
+        raise

@@ -35,6 +35,7 @@ class Record:
     who: str
     commit: str
     at: str  # ISO 8601, UTC
+    tree: str = ""  # SHA-256 of its sources' manifest
     origin: str = ""  # the release whose image and sources it has, when not its own
     why: str = "deploy"  # deploy, rollback, restart, env
     migrations: tuple[str, ...] = ()  # applied by this deploy

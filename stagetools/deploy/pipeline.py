@@ -1,8 +1,6 @@
 """`inv deploy`, as prose: each step looks first, and changes only what differs."""
 
-import hashlib
 import time
-from dataclasses import replace
 from pathlib import Path
 
 from stagetools.deploy.change import Change
@@ -116,12 +114,8 @@ class Deploy(Change):
             and proxy.is_ready(self.facts, self.config)
         )
 
-    def fingerprint(self) -> str:
-        """Of sources, configuration and environment: all that a release is made of."""
-        # how the server is reached makes no difference to what it serves
-        what = replace(self.config, host="", user="", port=0, identity_file="")
-        made_of = f"{self.tree.digest} {what} {self.facts.env}"
-        return hashlib.sha256(made_of.encode()).hexdigest()
+    def tree_digest(self) -> str:
+        return self.tree.digest
 
     def commit(self) -> str:
         return commit_of(self.root)

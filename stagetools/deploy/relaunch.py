@@ -128,8 +128,8 @@ class Rollback(Relaunch):
     def source_of(self, old: str) -> Record | None:
         return self.target
 
-    def fingerprint(self) -> str:
-        return self.target.fingerprint
+    def tree_digest(self) -> str:
+        return self.target.tree
 
     def commit(self) -> str:
         return self.target.commit

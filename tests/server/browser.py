@@ -73,7 +73,10 @@ class Browser:
                 f"{m.key}={m.value}" for m in self.cookies.values()
             )
         connection.request(method, path, body=body or None, headers=sent)
-        response = connection.getresponse()
+        with contextlib.closing(connection.getresponse()) as response:
+            return self._read(response)
+
+    def _read(self, response: http.client.HTTPResponse) -> Answer:
         answer = Answer(
             response.status,
             {k.lower(): v for k, v in response.getheaders()},

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import subprocess
 import tempfile
 import time
@@ -11,6 +12,8 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 IMAGE = "stagetools-test-server"
+NETWORK, SUBNET = "stagetools-test", "172.31.250"
+BRIDGE = "192.168.231.1/24"  # of a server's own engine: not where the mirror is
 # Linux's capabilities in the order of their numbers. capability.h
 CAPABILITIES = [
     "CHOWN",
@@ -115,8 +118,9 @@ class Server:
     ) -> "Server":
         """Boot a fresh server that `key` opens."""
         container = f"stagetools-test-{name}-{os.getpid()}"
-        docker("create", "--name", container, "--hostname", name, *_powers(), *options,
-            f"{IMAGE}:{'docker' if with_docker else 'bare'}")  # fmt: skip
+        image = f"{IMAGE}:{'docker' if with_docker else 'bare'}"
+        words = ["--name", container, "--hostname", name, *_powers(), *options]
+        _create_with_address(*words, image)
         _use_mirror(container)
         docker("start", container)
         public = key.with_suffix(".pub").read_text()
@@ -144,18 +148,30 @@ class Server:
         raise RuntimeError(f"{self.container} does not start sshd")
 
     def cut_power(self) -> None:
-        """Kill everything at once, as a power cut does, and boot again.
-
-        At once, so that no other server takes its address meanwhile.
-        """
+        """Kill everything at once, as a power cut does, and boot again."""
         docker("kill", "--signal", "KILL", self.container)
         docker("start", self.container)
-        if _address(self.container) != self.address:
-            raise RuntimeError(f"{self.container} came back with another address")
         self.wait_for_ssh()
 
     def remove(self) -> None:
         docker("rm", "--force", "--volumes", self.container)
+
+
+def ensure_network() -> None:
+    """A network of the tests' own, where a server keeps its address when it boots again."""
+    if NETWORK not in docker("network", "ls", "--format", "{{.Name}}").split():
+        docker("network", "create", "--subnet", f"{SUBNET}.0/24", NETWORK)
+
+
+def _create_with_address(*words: str) -> None:
+    """`docker create` with an address that no other server has."""
+    ensure_network()
+    for _ in range(20):
+        address = f"{SUBNET}.{random.randint(2, 254)}"  # noqa: S311 - no secret
+        if address not in docker("network", "inspect", NETWORK):
+            docker("create", "--network", NETWORK, "--ip", address, *words)
+            return
+    raise RuntimeError(f"{NETWORK} has no free address")
 
 
 def _address(container: str) -> str:
@@ -192,7 +208,11 @@ def _use_mirror(container: str) -> None:
     mirror = os.environ.get("LAB_REGISTRY_MIRROR", "")
     if mirror:
         plain = mirror.removeprefix("http://")
-        text = {"registry-mirrors": [mirror], "insecure-registries": [plain]}
+        text = {
+            "registry-mirrors": [mirror],
+            "insecure-registries": [plain],
+            "bip": BRIDGE,
+        }
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "daemon.json"
             file.write_text(json.dumps(text))

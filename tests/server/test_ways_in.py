@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.server.browser import Browser
-from tests.server.machines import Server, docker
+from tests.server.machines import NETWORK, Server, docker
 from tests.server.project import Project
 
 DOMAIN = "mysite.test"
@@ -95,7 +95,8 @@ def certified(new_server) -> Iterator[tuple[Server, str]]:
     server = new_server("acme", with_docker=True)
     name = f"stagetools-test-ca-{time.time_ns()}"
     docker(
-        "create", "--name", name, "--add-host", f"{DOMAIN}:{server.address}", "caddy:2"
+        *("create", "--name", name, "--network", NETWORK),
+        *("--add-host", f"{DOMAIN}:{server.address}", "caddy:2"),
     )
     subprocess.run(
         ["docker", "cp", "-", f"{name}:/etc/caddy"],
@@ -103,7 +104,12 @@ def certified(new_server) -> Iterator[tuple[Server, str]]:
         check=True,
     )
     docker("start", name)
-    address = docker("inspect", "-f", "{{.NetworkSettings.IPAddress}}", name)
+    address = docker(
+        "inspect",
+        "-f",
+        "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}",
+        name,
+    )
     server.run(
         f"echo '{address} ca.test' >>/etc/hosts; echo '{server.address} {DOMAIN}' >>/etc/hosts"
     )

@@ -30,7 +30,7 @@ from tests.steps.scripted import ScriptedHost, failure
 FIRST = "20260131-060000-1111111"
 RECORDS = [
     Record(release=OLD, fingerprint="f2", who="ann", commit="c2", at="t"),
-    Record(release=FIRST, fingerprint="f1", who="ann", commit="c1", at="t"),
+    Record(release=FIRST, fingerprint="f1", tree="t1", who="ann", commit="c1", at="t"),
 ]
 KNOWS = {"unknown": [], "breaking": [], "irreversible": []}
 WELL = '{"well": true, "said": "200"}\n'
@@ -133,10 +133,10 @@ def test_a_rollback_serves_the_release_before(desk) -> None:
     relaunch.rollback(stage)
     assert ran(stage, names) == [*BEFORE, *LIVE]
     record = written(stage)
-    assert (record["origin"], record["why"], record["fingerprint"]) == (
+    assert (record["origin"], record["why"], record["tree"]) == (
         FIRST,
         "rollback",
-        "f1",
+        "t1",
     )
 
 

@@ -64,7 +64,10 @@ def prune(
         done
         oldest=$(ls -- *.manifest 2>/dev/null | head -n 1)
         test -z "$oldest" || find "$assets" -type f ! -newer "$oldest" -delete
-        ls -r -- "$backups"/before-*.sqlite3 2>/dev/null | tail -n "+$((snapshots + 1))" | xargs -r -d '\\n' rm -f
+        for kind in before replaced; do
+          ls -r -- "$backups/$kind"-*.sqlite3 2>/dev/null | tail -n "+$((snapshots + 1))" |
+            while IFS= read -r old; do rm -f -- "$old" "$old-wal" "$old-shm"; done
+        done
         docker builder prune --force --keep-storage "$cache" >/dev/null 2>&1 || true
         """,
         layout.system.name,
