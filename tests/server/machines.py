@@ -13,7 +13,8 @@ from pathlib import Path
 HERE = Path(__file__).parent
 IMAGE = "stagetools-test-server"
 NETWORK, SUBNET = "stagetools-test", "172.31.250"
-BRIDGE = "192.168.231.1/24"  # of a server's own engine: not where the mirror is
+# A server's own engine makes its networks here, and not where the mirror is.
+BRIDGE, POOLS = "192.168.231.1/24", [{"base": "192.168.232.0/21", "size": 27}]
 # Linux's capabilities in the order of their numbers. capability.h
 CAPABILITIES = [
     "CHOWN",
