@@ -213,6 +213,7 @@ def _use_mirror(container: str) -> None:
             "registry-mirrors": [mirror],
             "insecure-registries": [plain],
             "bip": BRIDGE,
+            "default-address-pools": POOLS,
         }
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "daemon.json"
