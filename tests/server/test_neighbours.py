@@ -77,7 +77,7 @@ def test_deploying_breaking_rolling_back_and_removing_one_leaves_the_others(
     shop, blog, server
 ) -> None:
     for name in HOMES:
-        say(server, name, f"written in {name}")
+        say(server, name, f"written-in-{name}")
     neighbours = {name: state(server, name) for name in ("shop_prod", "blog_prod")}
 
     def assert_neighbours_are_as_they_were() -> None:
@@ -96,7 +96,7 @@ def test_deploying_breaking_rolling_back_and_removing_one_leaves_the_others(
 
     assert shop.inv("rollback", "--stage", "qual").status == 0
     assert state(server, "shop_qual")["answer"] == "shop one"
-    assert written(server, "shop_qual") == {"written in shop_qual"}
+    assert written(server, "shop_qual") == {"written-in-shop_qual"}
     assert_neighbours_are_as_they_were()
 
     refused = shop.inv("remove", "--stage", "qual", "--name", "shop_prod")
