@@ -111,6 +111,25 @@ def cut_power(server: Server, typed: Typed) -> None:
     )
 
 
+def put_clock_back(server: Server) -> None:
+    """The kernel's clock is this machine's too; so the server's `date` lies."""
+    lie = """#!/bin/sh\nexec /usr/bin/date -d "1 hour ago" "$@"\n"""
+    path = "/usr/local/bin/date"
+    docker(
+        "exec",
+        "-i",
+        server.container,
+        "sh",
+        "-c",
+        f"cat >{path}; chmod +x {path}",
+        stdin=lie,
+    )
+
+
+def put_clock_right(server: Server) -> None:
+    server.run("rm /usr/local/bin/date")
+
+
 def stop_engine(server: Server, typed: Typed) -> None:
     server.run("systemctl stop docker.socket docker")
     typed.done()
@@ -236,7 +255,7 @@ ROWS = [
     Row("an answer that is no answer to the question", sick(404), says=("Health:", "404"), limit=120),
     Row("a crash 5 s after the switch", wsgi("import os, signal, threading; threading.Timer(6, lambda: os.kill(os.getpid(), signal.SIGKILL)).start() if os.getpid() != 1 else None"), serves="new", status=0),
     Row("no memory", hungry, says=("Health:", "ended while it started")),
-    Row("a clock that goes back an hour", prepare=lambda server: server.run(r"printf '#!/bin/sh\nexec /usr/bin/date -d "1 hour ago" "$@"\n' >/usr/local/bin/date; chmod +x /usr/local/bin/date"), mend=lambda server: server.run("rm /usr/local/bin/date"), serves="new", status=0),
+    Row("a clock that goes back an hour", prepare=put_clock_back, mend=put_clock_right, serves="new", status=0),
 ]  # fmt: skip
 
 
