@@ -88,6 +88,11 @@ class Bench:
             kind(self.project(kind.__name__.lower(), key), self.server, self.ssh_config)
             for kind in available()
         ]
+        # another order for each, or one would find the other's layer in the build cache
+        self.new_dependencies = {
+            contender.name: DEPENDENCIES[start:] + DEPENDENCIES[:start]
+            for start, contender in enumerate(self.contenders)
+        }
         self.results: dict[tuple[float, str, str], list[Measured]] = defaultdict(list)
 
     def project(self, name: str, key: Path) -> Project:
@@ -140,7 +145,7 @@ class Bench:
     def round(self, contender: Contender) -> None:
         self.measure(contender, "nothing changed")
         self.measure(contender, "one line changed", contender.change_line())
-        contender.add_dependency(DEPENDENCIES[contender.changes // 3 % 7])
+        contender.add_dependency(self.new_dependencies[contender.name].pop())
         self.measure(contender, "one dependency added", contender.change_line())
         if self.wire.delay:
             return
