@@ -153,7 +153,7 @@ class Site:
             yield server
         finally:
             process.terminate()
-            process.wait(timeout=20)
+            process.wait(timeout=60)
 
 
 def make_site(root: Path) -> Site:

@@ -106,6 +106,7 @@ def test_on_a_deployed_server_nothing_is_changed(words, project, server) -> None
 
 def test_both_ways_of_a_deploy_are_told(project, server) -> None:
     """Whether there are migrations, only the new release can say, and it is not built."""
+    project.write("mysite/something_new.txt", "whatever was deployed before\n")
     done = project.inv("deploy", "--dry-run")
     assert titles(done.text) == [
         *(
