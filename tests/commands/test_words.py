@@ -99,7 +99,9 @@ def test_a_secret_shows_itself_nowhere() -> None:
 
 
 @given(
-    st.lists(st.text(st.characters(exclude_characters="\0/", exclude_categories=["Cs"])))
+    st.lists(
+        st.text(st.characters(exclude_characters="\0/", exclude_categories=["Cs"]))
+    )
 )
 @settings(max_examples=10, deadline=None)
 def test_a_script_meets_its_values_as_they_are(
