@@ -1,5 +1,7 @@
 """The lock on the server: the real script, with flock(1), on a real file."""
 
+import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -96,7 +98,7 @@ def test_the_lock_is_free_when_its_holder_is_killed(machine, layout) -> None:
     with held(machine, layout) as first:
         first.first_line()
         pid = machine.at(f"{layout.lock_file}.pid").read_text().strip()
-        subprocess.run(["kill", "-9", pid], check=True)
+        os.kill(int(pid), signal.SIGKILL)
         first.wait()
         with held(machine, layout) as second:
             assert second.first_line() == "held"
