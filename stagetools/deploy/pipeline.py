@@ -67,7 +67,8 @@ class Deploy(Change):
         if self.nothing_changed():
             return
         preflight.refuse_full_disk(self.facts)
-        preflight.refuse_wrong_dns(self.host, self.facts, self.config)
+        found = preflight.refuse_wrong_dns(self.host, self.facts, self.config)
+        preflight.ask_about_closed_ports(found, self.stage.terminal.agree)
         self.prepare_server()
         self.step("Upload", self.upload)
         self.step("Build", self.build)

@@ -189,3 +189,21 @@ def test_the_lock_refuses_a_second_deploy_and_says_who(first, project, server) -
         holder.wait()
     assert done.status == 1
     assert "somebody@desk" in done.text
+
+
+# A cgroup's share of the processor, by either version of cgroups, and who goes first.
+STANDING = "cat /sys/fs/cgroup/cpu/cpu.shares /sys/fs/cgroup/cpu.weight 2>/dev/null; cat /proc/self/oom_score_adj"
+
+
+def test_a_build_leaves_the_processor_and_the_memory_to_the_site(first, server) -> None:
+    release = web(server)
+    share, mercy = map(
+        int, server.run(f"docker exec {release['Id']} sh -c '{STANDING}'").split()
+    )
+    built = server.run(
+        f"printf 'FROM {release['Config']['Image']}\\nRUN ({STANDING}) | sed s/^/standing=/\\n'"
+        " | docker build --no-cache --progress plain - 2>&1"
+    )
+    share_of_build, mercy_of_build = map(int, re.findall(r"standing=(-?\d+)", built))
+    assert share >= 3 * share_of_build
+    assert mercy < mercy_of_build

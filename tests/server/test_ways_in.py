@@ -148,6 +148,24 @@ def test_a_certificate_is_issued_by_acme_before_the_first_visitor(
     assert_serves(server, trust=trust)
 
 
+def test_a_closed_port_is_asked_about_before_anything_is_done(
+    certified, new_project
+) -> None:
+    server, root = certified
+    close_all_but(server, 22, 443)
+    project: Project = new_project()
+    project.target(server, domain=DOMAIN, tls="acme",
+        acme_ca="https://ca.test/acme/local/directory", acme_ca_root="ca.pem")  # fmt: skip
+    project.write("ca.pem", root)
+    done = project.inv("deploy")
+    assert done.status == 1
+    assert f"Port 80 of {server.address} cannot be reached from here" in done.text
+    assert "Account" not in done.text
+    server.run("iptables -A INPUT -p tcp --dport 80 -j ACCEPT")
+    project.deploy()
+    assert_serves(server, trust=ssl.create_default_context(cadata=root))
+
+
 def test_an_authority_that_cannot_be_reached_is_said(certified, new_project) -> None:
     server, root = certified
     project: Project = new_project()

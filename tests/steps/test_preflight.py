@@ -1,5 +1,6 @@
 """What stands in the way is said before anything is done."""
 
+import socket
 from dataclasses import replace
 
 import pytest
@@ -65,7 +66,7 @@ def test_a_domain_that_leads_here_is_fine_also_behind_a_translated_address(
     acme, ready, own: str
 ) -> None:
     host = ScriptedHost({ADDRESSES: own, RESOLVE: "203.0.113.7\n"})
-    preflight.refuse_wrong_dns(host, ready, acme)
+    assert preflight.refuse_wrong_dns(host, ready, acme) == {"203.0.113.7"}
     assert host.ran == [ADDRESSES, RESOLVE]
 
 
@@ -83,3 +84,20 @@ def test_a_domain_that_leads_elsewhere_is_refused(
     error = refused(preflight.refuse_wrong_dns, host, ready, acme)
     assert words in error.what
     assert error.untouched == "Nothing was changed."
+
+
+def no_question(question: str) -> None:
+    raise AssertionError(question)
+
+
+def test_ports_on_which_nobody_listens_yet_are_no_question() -> None:
+    preflight.ask_about_closed_ports({"127.0.0.1"}, no_question)
+
+
+def test_without_a_new_domain_no_port_is_tried() -> None:
+    preflight.ask_about_closed_ports(set(), no_question)
+
+
+def test_a_listener_lets_in() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert preflight._lets_in("127.0.0.1", server.getsockname()[1])

@@ -1,15 +1,25 @@
 """What stands in the way of a deploy, said before it begins."""
 
+import errno
 import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 
 from stagetools.deploy.commands import server
 from stagetools.deploy.config import StageConfig
 from stagetools.deploy.facts import Facts
 from stagetools.deploy.host import Host
+from stagetools.deploy.limits import CONNECT
 from stagetools.deploy.steps.source import size
 from stagetools.errors import StageError, UsageError
 
-__all__ = ["refuse_full_disk", "refuse_placeholders", "refuse_wrong_dns"]
+__all__ = [
+    "ask_about_closed_ports",
+    "refuse_full_disk",
+    "refuse_placeholders",
+    "refuse_wrong_dns",
+]
 
 _FIRST = 1500 * 10**6  # bytes: Docker, the base images, the first image and its cache
 _NEXT = 300 * 10**6  # bytes: the layers that a change of dependencies makes
@@ -39,23 +49,61 @@ def refuse_full_disk(facts: Facts) -> None:
         )
 
 
-def refuse_wrong_dns(host: Host, facts: Facts, config: StageConfig) -> None:
-    """An authority asks DNS where a new domain is: see first whether that is here."""
+def refuse_wrong_dns(host: Host, facts: Facts, config: StageConfig) -> set[str]:
+    """An authority asks DNS where a new domain is: see first whether that is here.
+
+    Returns the addresses of this server to which the new domains point.
+    """
     if config.tls != "acme":
-        return
+        return set()
     own = set(host.run(server.addresses()).split()) | _addresses(config.host)
+    found: set[str] = set()
     for domain in set(config.domains) - set(facts.domains):
         there = set(host.run(server.resolve(domain)).split())
         if not there & own:
-            found = (
+            where = (
                 f"points to {', '.join(sorted(there))}" if there else "is not in DNS"
             )
             raise StageError(
-                f"{domain} {found}, not to this server: no certificate can be had for it.",
+                f"{domain} {where}, not to this server: no certificate can be had for it.",
                 untouched="Nothing was changed.",
                 remedy=f"Give it an A (and AAAA) record to {config.host} and wait until it"
                 ' is seen; or take it out of domains; or try with tls = "internal".',
             )
+        found |= there & own
+    return found
+
+
+def ask_about_closed_ports(addresses: set[str], ask: Callable[[str], None]) -> None:
+    """The authority and all visitors come in by ports 80 and 443: try both from here.
+
+    `ask` raises unless the answer is yes: what is in the way may be on this side.
+    """
+    closed = [
+        port for port in (80, 443) if addresses and not _any_open(addresses, port)
+    ]
+    if closed:
+        ports = f"Port {closed[0]}" if len(closed) == 1 else "Ports 80 and 443"
+        ask(
+            f"{ports} of {', '.join(sorted(addresses))} cannot be reached from here: a firewall"
+            " of the server or of its provider, perhaps. Then no visitor comes in, nor the"
+            " authority that is to make the certificate. Go on?"
+        )
+
+
+def _any_open(addresses: set[str], port: int) -> bool:
+    with ThreadPoolExecutor() as pool:
+        return any(list(pool.map(_lets_in, addresses, repeat(port))))
+
+
+def _lets_in(address: str, port: int) -> bool:
+    try:
+        socket.create_connection((address, port), CONNECT.web).close()
+    except ConnectionRefusedError:
+        return True  # nobody listens there yet, and no firewall is in the way
+    except OSError as error:
+        return error.errno == errno.ENETUNREACH  # no IPv6 here, say: nothing is known
+    return True
 
 
 def _addresses(name: str) -> set[str]:

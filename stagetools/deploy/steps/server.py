@@ -23,10 +23,6 @@ _DOCKERS_OWN = (
     "docker-buildx-plugin",
     "docker-compose-plugin",
 )
-_PROXY_FILES = (
-    "compose.yaml",
-    "Caddyfile",
-)  # in the order in which their hash is taken
 
 
 def look(host: Host, layout: Layout) -> Facts:
