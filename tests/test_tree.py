@@ -49,6 +49,26 @@ def test_what_git_ignores_stays_here(root: Path) -> None:
     assert paths(root) == [".gitignore", "a.py", "b/.gitignore", "b/keep.log"]
 
 
+def test_a_folder_of_a_larger_repository_follows_its_rules(tmp_path: Path) -> None:
+    git(tmp_path, "init", "--quiet")
+    site = tmp_path / "sites" / "shop"
+    write(tmp_path, **{".gitignore": "*.log\nsecrets/\n/demo/\n", "outside.py": ""})
+    write(site, **{"a.py": "", "x.log": "", "secrets/token": ""})
+    assert paths(site) == ["a.py"]
+    git(tmp_path, "add", "--all")
+    assert paths(site) == ["a.py"]
+
+
+def test_a_folder_that_a_larger_repository_ignores_is_on_its_own(
+    tmp_path: Path,
+) -> None:
+    git(tmp_path, "init", "--quiet")
+    demo = tmp_path / "demo"
+    write(tmp_path, **{".gitignore": "/demo/\n"})
+    write(demo, **{".gitignore": "*.log\n", "a.py": "", "x.log": ""})
+    assert paths(demo) == [".gitignore", "a.py"]
+
+
 NEVER = (
     *(".env", ".env.local", "deploy/.env", "db.sqlite3", "data/shop.sqlite3-wal"),
     *("x.sqlite", "x.db", "x.db-journal", "tls.key", "a/server.pem", "c.p12", "c.pfx"),

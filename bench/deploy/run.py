@@ -7,11 +7,8 @@ docs/benchmarks.md are written by it; `--rounds 1 --no-write` is a quick look.
 import argparse
 import http.client
 import os
-import platform
-import re
 import ssl
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
@@ -19,7 +16,6 @@ import time
 from collections import defaultdict
 from contextlib import nullcontext
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 
@@ -31,13 +27,12 @@ sys.path[:0] = [str(REPOSITORY), str(Path(__file__).parent)]
 from contenders import HOST, NAME, Contender, Ours, Scp, available  # noqa: E402
 from wire import Wire  # noqa: E402
 
+from bench import report  # noqa: E402
 from tests.server import machines  # noqa: E402
 from tests.server.load import Load  # noqa: E402
 from tests.server.machines import Server  # noqa: E402
 from tests.server.project import Project  # noqa: E402
 
-DOCUMENT = REPOSITORY / "docs" / "benchmarks.md"
-BEGIN, END = "<!-- bench/deploy -->", "<!-- end of bench/deploy -->"
 VISITORS = 50  # a second, each over a connection of its own
 FILES, BYTES = 600, 6 * 10**6  # of the whole project
 DEPENDENCIES = ["iniconfig", "tomli", "pluggy", "zipp", "toolz", "blinker", "humanize"]
@@ -275,21 +270,12 @@ def table(bench: Bench, delay: float) -> str:
 
 
 def section(bench: Bench, delays: list[float], load: tuple[float, float]) -> str:
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.strip()
     parts = [
-        BEGIN,
         "## Deploying",
         "",
-        "Made by `python bench/deploy/run.py`"
-        f" on {datetime.now(UTC):%Y-%m-%d}, at commit {commit}.",
+        report.made_by("python bench/deploy/run.py"),
         f"Medians of {bench.rounds} rounds (first deploys, and all with a delay: one), side by side on one throwaway"
-        f" server with {os.cpu_count()} cores of {platform.machine()}, which it shares with the"
+        f" server with {report.machine()}, which it shares with the"
         " client, the visitors and whatever else ran there:"
         f" load average {load[0]:.1f} before, {load[1]:.1f} after.",
         f"The project has {FILES} files and {BYTES // 10**6} MB;"
@@ -305,17 +291,7 @@ def section(bench: Bench, delays: list[float], load: tuple[float, float]) -> str
     for delay in delays:
         title = f"{delay * 1000:.0f} ms round trip" if delay else "No delay"
         parts += ["", f"### {title}", "", table(bench, delay)]
-    return "\n".join([*parts, END])
-
-
-def write(text: str) -> None:
-    """In the place of the section that was there, or at the end."""
-    before = DOCUMENT.read_text() if DOCUMENT.exists() else "# Benchmarks\n"
-    if BEGIN in before:
-        pattern = re.compile(f"{BEGIN}.*{END}", re.S)
-        DOCUMENT.write_text(pattern.sub(lambda _: text, before))
-    else:
-        DOCUMENT.write_text(f"{before}\n{text}\n")
+    return "\n".join(parts)
 
 
 def main() -> None:
@@ -339,7 +315,7 @@ def main() -> None:
                 bench.run(delay)
                 text = section(bench, delays[:number], (before, os.getloadavg()[0]))
                 if not options.no_write:
-                    write(text)
+                    report.write("deploy", text)
         finally:
             bench.server.remove()
     print(text)

@@ -1,8 +1,8 @@
 """`python bench/rehearsal/run.py`: how well a rehearsal predicts the live migration.
 
 One throwaway server, a database of 500 MB, three migrations that each write every row again.
-Prints, for each, the time on the copy, the time on the live database, and their ratio.
-Needs a Docker engine and the `dev` extra; `--megabytes 50` is a quick look.
+The table in docs/benchmarks.md is written by it. Needs a Docker engine and the `dev` extra;
+`--megabytes 50 --no-write` is a quick look.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import copier
 REPOSITORY = Path(__file__).parents[2]
 sys.path.insert(0, str(REPOSITORY))
 
+from bench import report  # noqa: E402
 from tests.server import machines  # noqa: E402
 from tests.server.machines import Server  # noqa: E402
 from tests.server.project import Project  # noqa: E402
@@ -41,7 +42,9 @@ def main() -> int:
     """Deploy, fill, migrate; exit 1 when a prediction was more than 30 % off."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--megabytes", type=int, default=500)
-    megabytes = parser.parse_args().megabytes
+    parser.add_argument("--no-write", action="store_true", help="only print")
+    options = parser.parse_args()
+    megabytes = options.megabytes
     machines.build_images()
     with tempfile.TemporaryDirectory() as folder:
         key = machines.make_key(Path(folder))
@@ -50,9 +53,13 @@ def main() -> int:
             project = first_deploy(server, Path(folder), key)
             fill(server, megabytes)
             runs = [migrate(project, run) for run in range(RUNS)]
-            return report(runs, server)
         finally:
             server.remove()
+    text = tell(runs, megabytes)
+    print(text)
+    if not options.no_write:
+        report.write("rehearsal", text)
+    return int(any(not 0.7 <= copy / live <= 1.3 for copy, live in runs))
 
 
 def first_deploy(server: Server, folder: Path, key: Path) -> Project:
@@ -106,13 +113,21 @@ def migrate(project: Project, run: int) -> tuple[float, float]:
     return float(copy[1]), float(live[1])
 
 
-def report(runs: list[tuple[float, float]], server: Server) -> int:
-    size = int(server.run("stat -c %s /home/mysite_prod/data/mysite.sqlite3"))
-    print(f"database {size / 10**6:.0f} MB, {os.cpu_count()} cores")
-    print("| run | on the copy | live | copy / live |\n|---|---|---|---|")
+def tell(runs: list[tuple[float, float]], megabytes: int) -> str:
+    lines = [
+        "## Rehearsing migrations",
+        "",
+        report.made_by("python bench/rehearsal/run.py"),
+        f"A migration that writes a database of {megabytes} MB again: the time that its rehearsal"
+        f" predicts, and that of the live one. Three runs on a server with {report.machine()},"
+        " its memory full of cached files, as on one that has run for a while.",
+        "",
+        "| run | rehearsed | live | rehearsed / live |",
+        "|---|---|---|---|",
+    ]
     for number, (copy, live) in enumerate(runs, 1):
-        print(f"| {number} | {copy:.2f} s | {live:.2f} s | {copy / live:.2f} |")
-    return int(any(not 0.7 <= copy / live <= 1.3 for copy, live in runs))
+        lines.append(f"| {number} | {copy:.2f} s | {live:.2f} s | {copy / live:.2f} |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -89,6 +89,7 @@ class Facts:
     release: str  # the one that serves, or empty
     record: Record | None
     proxy: str  # SHA-256 of the proxy's files
+    proxy_version: int  # of those that it runs with; 0 while there is none
     authority: str  # how certificates are made on this server, in Caddy's words
     taken_ports: tuple[str, ...]  # the programs that listen on port 80 or 443
     database: int  # bytes of the SQLite file
@@ -145,6 +146,7 @@ def parse_facts(text: str) -> Facts:
         release=values["release"],
         record=Record.parse(values.get("record", "")),
         proxy=values["proxy"],
+        proxy_version=int(values["proxy_version"] or 0),
         authority=values["authority"].replace("|", "\n").strip(),
         taken_ports=tuple(values["taken_ports"].split()),
         database=int(values["database"] or 0),

@@ -1,6 +1,6 @@
 """`inv remove` takes one stage away, and only it; `inv unlock` frees a lock by force."""
 
-from stagetools.deploy.commands import removal
+from stagetools.deploy.commands import proxy, removal
 from stagetools.deploy.stage import Stage, locked
 from stagetools.errors import CommandFailed, StageError, UsageError
 
@@ -26,6 +26,7 @@ def remove(stage: Stage, *, name: str = "") -> None:
         )
     with locked(stage, "removes it"), stage.terminal.step("Remove") as step:
         try:
+            stage.host.run(proxy.except_site(stage.layout, ""))
             kept = stage.host.run(removal.remove(stage.layout), on_line=step.line)
         except CommandFailed as error:
             raise StageError(

@@ -119,11 +119,23 @@ def _add(tar: tarfile.TarFile, root: Path, entry: Entry, now: float) -> None:
 def _tracked(root: Path) -> list[str]:
     """Tracked and untracked files but ignored ones, as git itself sees them."""
     listing = ["ls-files", "--cached", "--others", "--exclude-standard", "-z"]
-    if (root / ".git").exists():
+    if _has_repository(root):
         return _git(root, *listing)
     with tempfile.TemporaryDirectory() as empty:
         _git(root, "init", "--quiet", empty)
         return _git(root, f"--git-dir={empty}/.git", f"--work-tree={root}", *listing)
+
+
+def _has_repository(root: Path) -> bool:
+    """Whether `root` is a repository, or a folder of one that does not ignore it."""
+    if (root / ".git").exists():
+        return True
+    words = ["git", "check-ignore", "--quiet", "."]
+    try:
+        done = subprocess.run(words, cwd=root, capture_output=True, check=False)
+    except FileNotFoundError:
+        return False  # which the next command says
+    return done.returncode == 1  # 0: ignored; 128: no repository
 
 
 def _git(root: Path, *words: str) -> list[str]:

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from stagetools.deploy.commands import removal, site
-from stagetools.deploy.layout import PROXY_DIR
 
 
 @pytest.fixture
@@ -87,15 +86,6 @@ def test_only_its_own_containers_and_images_are_named(both, layout) -> None:
     for call in both.said:
         if call.startswith("docker"):
             assert "project=shop-prod" in call or call.endswith(" shop_prod"), call
-
-
-def test_a_snippet_of_its_own_leaves_the_proxy_too(both, layout) -> None:
-    snippet = both.at(PROXY_DIR) / "sites/shop_prod.caddy"
-    snippet.parent.mkdir(parents=True)
-    snippet.write_text("")
-    both.run(removal.remove(layout))
-    assert not snippet.exists()
-    assert any("caddy reload" in call for call in both.said)
 
 
 def test_a_copy_that_cannot_be_made_leaves_the_home(both, layout) -> None:

@@ -28,6 +28,7 @@ domains=
 release=
 taken_ports=
 authority=
+proxy_version=1
 proxy=e3b0
 """
 RECORD = Record(

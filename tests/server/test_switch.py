@@ -161,6 +161,24 @@ def test_no_request_fails_while_sites_and_domains_come_and_go(
     assert not further.report["failed"]
 
 
+def test_no_request_fails_while_the_proxy_is_renewed(project, server) -> None:
+    """As by the first deploy of a project whose template brings a newer proxy."""
+    with Load(server.address, DOMAIN) as load:
+        for _ in range(max(2, SWITCHES // 10)):
+            before = proxies(server)
+            server.run("echo 0 >/srv/stagetools/proxy/version")
+            done = project.deploy()
+            assert "Proxy: Caddy runs" in done.text
+            assert len(proxies(server)) == 1
+            assert proxies(server) != before
+    assert_nothing_failed(load, server)
+
+
+def proxies(server: Server) -> list[str]:
+    label = "label=com.docker.compose.project=stagetools-proxy"
+    return server.run(f"docker ps --all --quiet --filter {label}").split()
+
+
 @contextmanager
 def starvation() -> Iterator[None]:
     """Two busy programs for each core, beside everything else."""

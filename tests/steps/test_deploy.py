@@ -26,6 +26,7 @@ from stagetools.deploy.limits import HEALTH, KEEP
 from stagetools.deploy.pipeline import Deploy
 from stagetools.deploy.stage import Stage
 from stagetools.deploy.steps import lock
+from stagetools.deploy.steps import proxy as proxies
 from stagetools.deploy.terminal import Terminal
 from stagetools.deploy.tree import Manifest, read_tree
 from stagetools.errors import StageError
@@ -73,7 +74,7 @@ class Scripted:
             "look": server.look(at),
             "account": server.ensure_account(at),
             "install": server.install(DEBIAN),
-            "ensure proxy": proxy.ensure("cert_issuer internal"),
+            "ensure proxy": proxy.ensure("cert_issuer internal", proxies.VERSION),
             "manifest": files.read_text(at.manifest(OLD)),
             "receive": files.receive_tree(at, new, base=base),
             "build": compose.build(at, new),
@@ -153,6 +154,7 @@ def looked(ready: Facts) -> str:
         "cores=2\nmemory_kb=2097152\ndisk_free_kb=10485760\ndisk_size_kb=20971520\n"
         "systemd=yes\ndatabase=\nuid=998\ngid=997\nenv=5e\ndomains=\nrelease=\n"
         f"taken_ports=caddy\nauthority=cert_issuer internal\nproxy={ready.proxy}\n"
+        f"proxy_version={ready.proxy_version}\n"
         "docker=28.0\ncompose=2.33\nbuildx=yes\n"
     )
 

@@ -1,5 +1,6 @@
 """The proxy: started once, its domains claimed, its refusals told."""
 
+import hashlib
 from dataclasses import replace
 
 import pytest
@@ -45,10 +46,22 @@ def test_a_proxy_that_is_as_it_should_be_is_not_touched(ready, config) -> None:
     "other", [{"proxy": "other"}, {"taken_ports": ()}, {"authority": ""}]
 )
 def test_a_proxy_that_is_not_is_made_so(ready, config, other) -> None:
-    command = commands.ensure("cert_issuer internal").text
+    command = commands.ensure("cert_issuer internal", proxy.VERSION).text
     host = ScriptedHost({command: ""})
     assert proxy.ensure_proxy(host, replace(ready, **other), config, quiet).changed
     assert b"Caddyfile" in host.sent[command]
+
+
+def test_the_newer_files_of_another_project_stay(ready, config) -> None:
+    facts = replace(ready, proxy="other", proxy_version=proxy.VERSION + 1)
+    assert not proxy.ensure_proxy(ScriptedHost({}), facts, config, quiet).changed
+    assert not proxy.is_ready(replace(facts, proxy_version=0), config)
+
+
+def test_a_change_of_the_files_comes_with_a_version_of_their_own() -> None:
+    """Without one, two projects of a server would put each other's files back for ever."""
+    digest = hashlib.sha256(b"".join(proxy._files().values())).hexdigest()
+    assert (proxy.VERSION, digest[:16]) == (1, "6b8537fe8f98e5ac")
 
 
 def test_a_stage_without_certificates_needs_no_authority(ready, config) -> None:
@@ -65,11 +78,11 @@ def test_another_program_on_the_ports_is_named_and_left_alone(
 
 
 def test_a_proxy_that_does_not_start_says_what_stays(ready, config, refused) -> None:
-    command = commands.ensure("cert_issuer internal").text
+    command = commands.ensure("cert_issuer internal", proxy.VERSION).text
     host = ScriptedHost({command: failure("Error: line 3", status=commands.REFUSED)})
     facts = replace(ready, proxy="old")
     error = refused(proxy.ensure_proxy, host, facts, config, quiet)
-    assert "The configuration before it is in place" in error.untouched
+    assert "a proxy that ran before goes on" in error.untouched
     assert error.__cause__.output == "Error: line 3"  # type: ignore[union-attr]
 
 

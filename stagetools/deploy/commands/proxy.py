@@ -22,56 +22,80 @@ adopt() {
   fi
   for file; do rm -f "$file.before"; done; rm -f "$dir/.said"
 }
-reload() {
-  docker compose exec --no-TTY caddy caddy reload --config /etc/caddy/Caddyfile \
-    --adapter caddyfile --address unix//run/caddy/admin.sock
+# Another Caddy beside the one that runs: both listen on the ports (SO_REUSEPORT). The old one
+# tells its visitors to come by another connection, finishes what it has, and leaves. The file
+# `version` is away meanwhile: whoever finds that it was interrupted does it again.
+renew() {
+  rm -f version
+  compose() { docker compose --project-name stagetools-proxy --progress quiet "$@"; }
+  all="docker ps --all --quiet --no-trunc --filter label=com.docker.compose.project=stagetools-proxy"
+  old=$($all)
+  if test -z "$old"; then
+    compose up --detach --wait 2>&1; echo "$1" >version; return
+  fi
+  compose up --detach --no-recreate --scale "caddy=$(($(echo "$old" | wc -l) + 1))" 2>&1
+  new=$($all | grep -vxF "$old")
+  # it accepts this once it runs, and finds that nothing has changed
+  for try in $(seq 30); do
+    docker exec "$new" caddy reload --config /etc/caddy/Caddyfile --adapter caddyfile \
+      --address unix//run/caddy/admin.sock >"$dir/.said" 2>&1 && break
+    if test "$try" = 30; then
+      docker logs --tail 5 "$new" 2>&1; docker rm --force "$new" >/dev/null; exit 1
+    fi
+    sleep 0.5
+  done
+  # connections that the old one has not accepted yet go to the new one. Linux, ip-sysctl
+  migrate=/proc/sys/net/ipv4/tcp_migrate_req
+  before=$(cat "$migrate" 2>/dev/null || echo none)
+  test "$before" = none || echo 1 >"$migrate" 2>/dev/null || true
+  docker stop $old >/dev/null; docker rm $old >/dev/null
+  test "$before" = none || echo "$before" >"$migrate" 2>/dev/null || true
+  rm -f "$dir/.said"; echo "$1" >version
 }
 exec 9>/run/lock/stagetools-proxy.lock; flock 9
 """
 
 
-def ensure(authority: str) -> Command:
+def ensure(authority: str, version: int) -> Command:
     """Unpack the proxy's files from standard input (a tar), and start or renew it.
 
     `authority` is how certificates are made on this server; the first stage that makes
-    any decides. A running proxy is reloaded only when its files differ.
+    any decides. `version` is that of the files, remembered once a proxy runs with them.
     """
     return script(
         _ADOPT
         + """
         dir=$1 refused=$3
         install -d -m 0755 /srv/stagetools /srv/stagetools/web "$dir" "$dir/sites"; cd "$dir"
-        running=$(docker compose --project-name stagetools-proxy ps --quiet --status running 2>/dev/null || true)
         rm -f ./*.new; tar -x --no-same-owner --transform 's/$/.new/' -f -
         if test -n "$2" && ! test -f authority.caddy; then
           printf '%s\\n' "$2" >authority.caddy.new
         fi
         adopt $(ls -- *.new | sed 's/[.]new$//')
-        docker compose --progress quiet up --detach --wait 2>&1
-        test -z "$running" || reload
+        renew "$4"
         """,
         PROXY_DIR,
         authority,
         REFUSED,
+        version,
     )
 
 
 def except_site(layout: Layout, snippet: str) -> Command:
     """Serve the installation by a snippet of its own; an empty one ends that.
 
-    Nothing is reloaded when the snippet is there already.
+    The proxy stays as it is when the snippet is there already.
     """
     return script(
         _ADOPT
         + """
-        dir=$1 file=sites/$2.caddy refused=$4; cd "$dir"
-        if test -z "$3"; then
-          test -f "$file" || exit 0
-          rm -f "$file"; reload; exit 0
-        fi
+        dir=$1 file=sites/$2.caddy refused=$4
+        test -n "$3" || test -f "$dir/$file" || exit 0
+        cd "$dir"; version=$(cat version || echo 0)
+        if test -z "$3"; then rm -f "$file"; renew "$version"; exit 0; fi
         printf '%s' "$3" >"$file.new"
         if cmp -s "$file" "$file.new"; then rm "$file.new"; exit 0; fi
-        adopt "$file"; reload
+        adopt "$file"; renew "$version"
         """,
         PROXY_DIR,
         layout.system.name,

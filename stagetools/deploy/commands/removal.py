@@ -1,6 +1,6 @@
 """Taking an installation, or its lock, away."""
 
-from stagetools.deploy.layout import PROXY_DIR, ROOT, WEB_DIR, Layout
+from stagetools.deploy.layout import ROOT, WEB_DIR, Layout
 from stagetools.deploy.shell import Command, prints, script
 
 __all__ = ["remove", "unlock"]
@@ -10,7 +10,7 @@ def remove(layout: Layout) -> Command:
     """Remove containers, images, site, account and files; keep the database in a safe place."""
     command = script(
         """
-        name=$1 project=$2 home=$3 database=$4 web=$5 proxy=$6 kept=$7
+        name=$1 project=$2 home=$3 database=$4 web=$5 kept=$6
         for link in "$web"/hosts/*; do
           test "$(readlink "$link" || true)" != "../sites/$name" || rm -f "$link"
         done
@@ -26,11 +26,6 @@ def remove(layout: Layout) -> Command:
           done
           sync -f "$to"; said="its database is kept as $to"
         fi
-        if test -f "$proxy/sites/$name.caddy"; then
-          rm -f "$proxy/sites/$name.caddy"
-          docker compose --project-directory "$proxy" exec --no-TTY caddy caddy reload \
-            --config /etc/caddy/Caddyfile --adapter caddyfile --address unix//run/caddy/admin.sock
-        fi
         rm -rf "$web/sites/$name"
         docker image ls --format '{{.Repository}}:{{.Tag}}' "$name" | xargs -r docker image rm --force >/dev/null
         userdel "$name" 2>/dev/null || true
@@ -42,7 +37,6 @@ def remove(layout: Layout) -> Command:
         layout.home,
         layout.system.database_sqlite_path,
         WEB_DIR,
-        PROXY_DIR,
         ROOT / "kept",
     )
     return prints(command, "its database is kept as <copy>")

@@ -34,6 +34,7 @@ def look(layout: Layout) -> Command:
         echo "taken_ports=$(ss -Hltnp 'sport = :80 or sport = :443' 2>/dev/null |
           sed -n 's/.*users:(("\\([^"]*\\)".*/\\1/p' | sort -u | tr '\\n' ' ')"
         echo "authority=$(tr '\\n' '|' 2>/dev/null <"$5/authority.caddy" || true)"
+        echo "proxy_version=$(cat "$5/version" 2>/dev/null || true)"
         echo "proxy=$(cat "$5/compose.yaml" "$5/Caddyfile" 2>/dev/null | sha256sum | cut -c1-64)"
         if docker version --format 'docker={{.Server.Version}}' 2>/dev/null; then
           docker compose version --short 2>/dev/null | sed 's/^/compose=/' || true

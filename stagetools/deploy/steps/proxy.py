@@ -18,6 +18,9 @@ from stagetools.errors import CommandFailed, StageError
 __all__ = ["claim_domains", "ensure_proxy", "is_ready", "visit"]
 
 _FILES = ("compose.yaml", "Caddyfile")  # in the order in which their hash is taken
+VERSION = 1
+"""Of these files. One server's projects may come from several versions of the template: the
+newest files stay, whoever deploys."""
 _DEFAULT = "# Caddy's own choice of ACME authorities"
 
 
@@ -36,19 +39,24 @@ def authority(config: StageConfig) -> str:
 
 
 def is_ready(facts: Facts, config: StageConfig) -> bool:
-    """Whether the proxy runs, configured as this version of stagetools does it."""
+    """Whether the proxy runs, configured as this version of stagetools or a later one does it."""
     has_authority = bool(facts.authority or not authority(config))
     return has_authority and facts.proxy_runs and _is_current(facts)
 
 
 def _is_current(facts: Facts) -> bool:
+    if facts.proxy_version != VERSION:
+        return facts.proxy_version > VERSION
     return facts.proxy == hashlib.sha256(b"".join(_files().values())).hexdigest()
 
 
 def ensure_proxy(
     host: Host, facts: Facts, config: StageConfig, on_line: OnLine
 ) -> Outcome:
-    """Leave the server's one proxy running, with an authority for its certificates."""
+    """Leave the server's one proxy running, with an authority for its certificates.
+
+    No request fails when another project's deploy has to renew it.
+    """
     wanted = authority(config)
     if is_ready(facts, config):
         return unchanged("Caddy is there")
@@ -59,11 +67,11 @@ def ensure_proxy(
             remedy="Stop and disable it (systemctl disable --now NAME), then deploy again.",
         )
     try:
-        host.run(proxy.ensure(wanted), stdin=_archive(config), on_line=on_line)
+        host.run(proxy.ensure(wanted, VERSION), stdin=_archive(config), on_line=on_line)
     except CommandFailed as error:
         raise StageError(
             "The proxy does not start.",
-            untouched="The configuration before it is in place; no site was changed.",
+            untouched="No site was changed; a proxy that ran before goes on.",
             remedy="Read what Caddy says below.",
         ) from error
     return changed("Caddy runs on ports 80 and 443")
@@ -83,8 +91,8 @@ def claim_domains(
 def exception(facts: Facts, config: StageConfig) -> str:
     """A snippet for a stage whose certificates are made otherwise than the server's.
 
-    The proxy finds sites without being told of them, so that none needs a reload, which
-    loses requests; the price is one authority for all. An exception is worth a reload.
+    The proxy finds sites without being told of them, and goes on as it is when they come
+    and go; the price is one authority for all. An exception is worth renewing it.
     """
     wanted = authority(config)
     if not wanted or wanted == facts.authority.strip():
