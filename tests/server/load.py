@@ -18,7 +18,7 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlencode
@@ -69,11 +69,12 @@ class Connection:
         self, domain: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         self.domain, self.reader, self.writer = domain, reader, writer
+        self.is_last = False  # whether the answer said `Connection: close`
 
     @property
     def is_over(self) -> bool:
         """Whether the server has said goodbye; a browser then takes another one."""
-        return self.reader.at_eof() or self.writer.is_closing()
+        return self.is_last or self.reader.at_eof() or self.writer.is_closing()
 
     async def ask(
         self,
@@ -99,6 +100,7 @@ class Connection:
         first, *lines = head.rstrip().split("\r\n")
         pairs = (line.partition(":") for line in lines)
         headers = {name.lower(): value.strip() for name, _, value in pairs}
+        self.is_last = headers.get("connection", "").lower() == "close"
         return Answer(int(first.split()[1]), headers, await self._body(headers))
 
     async def _body(self, headers: dict[str, str]) -> bytes:
@@ -115,6 +117,16 @@ class Connection:
         self.writer.transport.abort()
 
 
+class UnseenError(Exception):
+    """A request that the server says it never looked at: for another connection."""
+
+
+GOAWAY, HEAD = (
+    7,
+    9,
+)  # the type of a frame, and the bytes before its payload. RFC 9113, 4.1
+
+
 class Http2Connection:
     """One HTTP/2 connection, and all the requests in flight on it."""
 
@@ -126,11 +138,13 @@ class Http2Connection:
         self.state.initiate_connection()
         self.answers: dict[int, Answer] = {}
         self.waiting: dict[int, asyncio.Future[Answer]] = {}
+        self.rest, self.is_last = b"", False
         self.listener = asyncio.create_task(self._listen())
 
     @property
     def has_room(self) -> bool:
-        return len(self.waiting) < STREAMS and not self.listener.done()
+        is_open = not self.is_last and not self.listener.done()
+        return is_open and len(self.waiting) < STREAMS
 
     async def ask(self, method: str, path: str) -> Answer:
         stream = self.state.get_next_available_stream_id()
@@ -148,7 +162,7 @@ class Http2Connection:
         error = "the connection was closed"
         try:
             while data := await self.reader.read(65_536):
-                for event in self.state.receive_data(data):
+                for event in self.state.receive_data(self._but_goodbyes(data)):
                     self._heed(event)
                 self.writer.write(self.state.data_to_send())
         except Exception as problem:
@@ -156,6 +170,27 @@ class Http2Connection:
         for answer in self.waiting.values():
             if not answer.done():
                 answer.set_exception(ConnectionError(error))
+
+    def _but_goodbyes(self, data: bytes) -> bytes:
+        """All whole frames but GOAWAY: h2 takes that for the end, and loses later answers."""
+        self.rest, whole = self.rest + data, b""
+        while len(self.rest) >= HEAD:
+            end = HEAD + int.from_bytes(self.rest[:3])
+            if len(self.rest) < end:
+                break
+            frame, self.rest = self.rest[:end], self.rest[end:]
+            if frame[3] == GOAWAY:
+                self._leave(int.from_bytes(frame[HEAD : HEAD + 4]))
+            else:
+                whole += frame
+        return whole
+
+    def _leave(self, last: int) -> None:
+        """The server takes no new streams; those after `last` it has not seen. RFC 9113, 6.8"""
+        self.is_last = True
+        for stream, answer in self.waiting.items():
+            if stream > last and not answer.done():
+                answer.set_exception(UnseenError)
 
     def _heed(self, event: object) -> None:
         match event:
@@ -388,17 +423,18 @@ class Visitors:
         self.tally.written.append(key)
 
     async def form(self) -> None:
-        """A page with a form, and the form sent: one connection, cookie and all."""
+        """A page with a form, and the form sent, cookie and all."""
         key = self.key()
         async with self.site.kept() as connection:
             page = expect(await connection.ask("GET", "/"), 200)
-            token = re.search(rb'csrfmiddlewaretoken" value="([^"]+)"', page.body)
-            assert token, "the page has no form"
-            values = {
-                "csrfmiddlewaretoken": token[1].decode(),
-                "name": key,
-                "message": "load",
-            }
+        token = re.search(rb'csrfmiddlewaretoken" value="([^"]+)"', page.body)
+        assert token, "the page has no form"
+        values = {
+            "csrfmiddlewaretoken": token[1].decode(),
+            "name": key,
+            "message": "load",
+        }
+        async with self.site.kept() as connection:
             answer = await connection.ask(
                 "POST",
                 "/",
@@ -448,8 +484,10 @@ class Visitors:
         await self.over_http2("GET", f"/load/slow?seconds={SLOW}", 200)
 
     async def over_http2(self, method: str, path: str, status: int) -> Answer:
-        connection = await self.site.shared()
-        return expect(await connection.ask(method, path), status)
+        while True:
+            connection = await self.site.shared()
+            with suppress(UnseenError):
+                return expect(await connection.ask(method, path), status)
 
 
 async def visit(tally: Tally, kind: str, request: Request) -> None:
