@@ -37,9 +37,18 @@ worker_tmp_dir = str(_MEMORY) if _MEMORY.is_dir() else None
 
 
 def when_ready(server: Any) -> None:
-    """Leave this release's hashed files for the next ones. A full disk stops nobody."""
+    """Leave this release's hashed files for the next ones, while the workers start."""
     if not {"stagetools.wsgi", "stagetools.asgi"} & sys.modules.keys():
         return  # another framework's application
+    if os.fork() == 0:  # gunicorn reaps it, as any child that is no worker
+        try:
+            _keep_hashed_files(server)
+        finally:
+            os._exit(0)
+
+
+def _keep_hashed_files(server: Any) -> None:
+    """A full disk stops nobody."""
     from django.conf import settings
 
     from stagetools.static import keep_hashed_files

@@ -25,16 +25,21 @@ class StaticMiddleware(WhiteNoiseMiddleware):  # type: ignore[misc]
     """WhiteNoise over STATIC_ROOT, then over STATIC_ARCHIVE; what is hashed never changes."""
 
     def __init__(self, get_response: Any = None, **options: Any) -> None:
-        self.archive = Path(getattr(settings, "STATIC_ARCHIVE", "") or "/nonexistent")
+        archive = Path(getattr(settings, "STATIC_ARCHIVE", "") or "/nonexistent")
+        self.archive, self.own = f"{archive}/", frozenset[str]()
         super().__init__(get_response, **options)
-        if not self.autorefresh and self.archive.is_dir():
-            own = dict(self.files)
-            self.add_files(str(self.archive), prefix=self.static_prefix)
-            self.files.update(own)
+        if not self.autorefresh and archive.is_dir():
+            self.own = frozenset(self.files)
+            self.add_files(str(archive), prefix=self.static_prefix)
+
+    def add_file_to_dictionary(self, url: str, path: str, **options: Any) -> None:
+        """Read a file's size and headers, unless the release has it itself."""
+        if url not in self.own:
+            super().add_file_to_dictionary(url, path, **options)
 
     def immutable_file_test(self, path: str, url: str) -> bool:
         """True for the manifest's files, and for every one in the archive."""
-        if Path(path).is_relative_to(self.archive):
+        if path.startswith(self.archive):
             return bool(_HASHED.search(url))
         return bool(super().immutable_file_test(path, url))
 

@@ -63,7 +63,8 @@ def _refuse_without_sudo(host: "FabricHost", user: str) -> None:
 
 
 def _connection(config: StageConfig) -> Any:
-    keys: dict[str, Any] = {"banner_timeout": CONNECT.banner}
+    # compressed: what is sent for a small change is mostly the commands' own text
+    keys: dict[str, Any] = {"banner_timeout": CONNECT.banner, "compress": True}
     if config.identity_file:
         path = Path(config.identity_file).expanduser()
         if not path.is_file():
