@@ -2,8 +2,8 @@
 
 import hashlib
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -43,6 +43,22 @@ class Change:
         self.step("Switch", self.switch)
         self.step("Drain", self.drain)
         self.step("Prune", self.prune)
+
+    @contextmanager
+    def leaving_nothing(self) -> Iterator[None]:
+        """Take what a failed change has brought away again, or many would fill the disk."""
+        try:
+            yield
+        except StageError:
+            kept = (
+                f"{self.facts.release} {self.name}"
+                if self.live_at
+                else self.facts.release
+            )
+            with suppress(StageError):
+                self.held.check()  # else it may be somebody else's that is taken away
+                release.prune(self.host, self.layout, kept)
+            raise
 
     def new_name(self, fingerprint: str) -> str:
         """Unique for each change, not for each commit: an environment may change alone.

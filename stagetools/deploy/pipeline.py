@@ -70,10 +70,11 @@ class Deploy(Change):
         found = preflight.refuse_wrong_dns(self.host, self.facts, self.config)
         preflight.ask_about_closed_ports(found, self.stage.terminal.agree)
         self.prepare_server()
-        self.step("Upload", self.upload)
-        self.step("Build", self.build)
-        self.bring_up()
-        self.go_live()
+        with self.leaving_nothing():
+            self.step("Upload", self.upload)
+            self.step("Build", self.build)
+            self.bring_up()
+            self.go_live()
         if set(self.config.domains) - set(self.facts.domains):
             self.step("Visit", self.visit)
 

@@ -65,3 +65,17 @@ def test_many_deploys_leave_what_a_few_do(project, server) -> None:
     assert len(sockets) == 1  # the others went with their gunicorn
     if DEPLOYS > LEVEL:
         assert max(sizes[LEVEL:]) < 1.05 * sizes[LEVEL - 1]
+
+
+def test_a_deploy_that_fails_leaves_nothing(project, server) -> None:
+    kept = (
+        "ls /home/mysite_prod/releases; docker image ls --format '{{.Tag}}' mysite_prod"
+    )
+    project.deploy()
+    before = server.run(kept)
+    for path, fault in (("Dockerfile", "RUN false\n"), ("mysite/urls.py", "1 / 0\n")):
+        well = project.read(path)
+        project.write(path, f"{well}\n{fault}")
+        assert project.inv("deploy").status == 1
+        project.write(path, well)
+        assert server.run(kept) == before

@@ -24,6 +24,7 @@ from stagetools.deploy.facts import Facts
 from stagetools.deploy.layout import Layout
 from stagetools.deploy.limits import HEALTH, KEEP
 from stagetools.deploy.pipeline import Deploy
+from stagetools.deploy.shell import Command
 from stagetools.deploy.stage import Stage
 from stagetools.deploy.steps import lock
 from stagetools.deploy.steps import proxy as proxies
@@ -94,18 +95,18 @@ class Scripted:
             "drain": site.drain(at, OLD),
             "switch back": site.switch_back(at, OLD, forget=new),
             "stop": compose.stop("old-id"),
-            "prune": releases.prune(
-                at,
-                serving=new,
-                keep=KEEP.releases,
-                snapshots=KEEP.snapshots,
-                cache=KEEP.build_cache,
-            ),
+            "prune": self.prune(new),
+            "take away": self.prune(self.facts.release),
+            "take both away": self.prune(f"{self.facts.release} {new}"),
             "visit": proxy.visit(
                 f"shop_prod:{new}", "https://shop.test", HEALTH.certificate
             ),
         }
         return {name: command.text for name, command in built.items()}
+
+    def prune(self, serving: str) -> Command:
+        cache = {"snapshots": KEEP.snapshots, "cache": KEEP.build_cache}
+        return releases.prune(self.layout, serving=serving, keep=KEEP.releases, **cache)
 
     @property
     def steps(self) -> list[str]:
@@ -292,7 +293,7 @@ def test_pending_migrations_are_rehearsed_and_kept_safe_first(run, deployed) -> 
 def test_a_rehearsal_that_fails_touches_nothing(run, deployed) -> None:
     answers = MIGRATES | {"rehearse": failure("UNIQUE constraint failed")}
     scripted, ran = run(deployed, "fail on a copy", probe=[SICK], **answers)
-    assert ran == [*TO_MIGRATE, "rehearse"]
+    assert ran == [*TO_MIGRATE, "rehearse", "take away"]
     assert scripted.steps[-1] == "✗ Rehearse"
 
 
@@ -306,13 +307,13 @@ def test_a_question_that_is_not_answered_with_yes_touches_nothing(
     plan = json.dumps(PLAN | {"breaking": [["shop.0002", "drops item.cost"]]})
     answers = MIGRATES | {"plan": plan}
     _, ran = run(deployed, "drops item.cost", probe=[SICK], **answers)
-    assert ran[-1] == "rehearse"
+    assert ran[-2:] == ["rehearse", "take away"]
 
 
 def test_a_snapshot_that_fails_stops_before_the_migration(run, deployed) -> None:
     answers = MIGRATES | {"snapshot": failure("disk full")}
     _, ran = run(deployed, "exit status|root@test", probe=[SICK], **answers)
-    assert ran[-1] == "snapshot"
+    assert ran[-2:] == ["snapshot", "take away"]
 
 
 @pytest.mark.parametrize(
@@ -327,14 +328,14 @@ def test_an_unhealthy_release_never_serves(run, deployed, plan) -> None:
         plan=plan,
         last_lines="Traceback\n",
     )
-    assert ran == [*TO_MIGRATE]
+    assert ran == [*TO_MIGRATE, "take away"]
     assert scripted.steps == ["Upload", "Build", "✗ Start"]
     assert "goes on serving" in scripted.error.untouched
 
 
 def test_an_image_that_cannot_be_built_is_not_started(run, deployed) -> None:
     scripted, ran = run(deployed, "could not be built", build=failure("ERROR"))
-    assert ran == ["manifest", "receive", "build"]
+    assert ran == ["manifest", "receive", "build", "take away"]
     assert scripted.steps == ["Upload", "✗ Build"]
 
 
@@ -347,7 +348,7 @@ def test_a_release_that_crashes_after_the_switch_gives_way(run, deployed) -> Non
         probe=WELL,
         last_lines=crashed,
     )
-    assert ran[-4:] == ["drain", "last lines", "switch back", "discard"]
+    assert ran[-4:] == ["last lines", "switch back", "discard", "take both away"]
     assert scripted.steps[-2:] == ["Switch", "✗ Drain"]
 
 
