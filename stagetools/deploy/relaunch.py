@@ -23,7 +23,8 @@ def restart(stage: Stage, *, why: str = "restart", wait: float = 0) -> None:
             raise _nothing_serves(stage)
         again = Relaunch(stage, held, facts)
         again.why = why
-        again.run(facts.release)
+        with again.leaving_nothing():
+            again.run(facts.release)
     stage.terminal.conclude(f"{stage.name} serves {again.name}.")
 
 
@@ -39,7 +40,8 @@ def rollback(
         target = _named(kept, to) if to else _before(kept, facts.record)
         back = Rollback(Change(stage, held, facts), kept, target)
         back.restore = restore_database
-        back.run(target.release)
+        with back.leaving_nothing():
+            back.run(target.release)
     stage.terminal.conclude(
         f"{stage.name} serves {target.made_of} again, as {back.name}."
     )

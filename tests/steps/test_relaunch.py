@@ -21,6 +21,7 @@ from stagetools.deploy.commands import (
 )
 from stagetools.deploy.facts import Record
 from stagetools.deploy.limits import HEALTH, KEEP
+from stagetools.deploy.shell import Command
 from stagetools.deploy.stage import Stage
 from stagetools.deploy.terminal import Terminal
 from stagetools.errors import StageError, UsageError
@@ -47,9 +48,11 @@ def desk(layout, config, deployed, monkeypatch) -> Callable[..., tuple[Stage, di
         new = f"20260131-080000-{of.rpartition('-')[2]}"
         monkeypatch.setattr(Change, "new_name", lambda change, made_of: new)
         monkeypatch.setattr(server_steps(), "look", lambda host, layout: deployed)
-        kept = releases.prune(
-            layout, serving=new, keep=KEEP.releases, snapshots=KEEP.snapshots, cache=KEEP.build_cache
-        )  # fmt: skip
+
+        def prune(serving: str) -> Command:
+            bounds = {"snapshots": KEEP.snapshots, "cache": KEEP.build_cache}
+            return releases.prune(layout, serving=serving, keep=KEEP.releases, **bounds)
+
         words = (str(layout.socket(new)), "--limit", str(HEALTH.start))
         named = {
             "records": releases.records(layout),
@@ -71,7 +74,8 @@ def desk(layout, config, deployed, monkeypatch) -> Callable[..., tuple[Stage, di
             "switch": site.switch(layout, new),
             "drain": site.drain(layout, OLD),
             "stop": compose.stop("old-id"),
-            "prune": kept,
+            "prune": prune(new),
+            "take away": prune(OLD),
         }
         said = {
             "records": "".join(f"1000\t{record.to_json()}\n" for record in records),
@@ -170,7 +174,7 @@ def test_what_cannot_be_undone_is_refused_before_anything_is_done(
     error = refused(relaunch.rollback, stage)
     assert "s.0002 RunPython" in error.what
     assert "--restore-database" in error.remedy
-    assert ran(stage, names) == BEFORE
+    assert ran(stage, names) == [*BEFORE, "take away"]
 
 
 def test_an_older_release_that_is_not_healthy_never_serves(desk, refused) -> None:
@@ -178,7 +182,14 @@ def test_an_older_release_that_is_not_healthy_never_serves(desk, refused) -> Non
     stage, names = desk(FIRST, probe=sick)
     error = refused(relaunch.rollback, stage)
     assert "503 no" in error.what
-    assert ran(stage, names) == [*BEFORE, "start", "probe", "last lines", "discard"]
+    assert ran(stage, names) == [
+        *BEFORE,
+        "start",
+        "probe",
+        "last lines",
+        "discard",
+        "take away",
+    ]
 
 
 @pytest.mark.parametrize("to", [FIRST, "c1", FIRST[:15]])
