@@ -6,15 +6,9 @@ import sys
 from datetime import UTC, datetime
 
 from stagetools.deploy import relaunch
-from stagetools.deploy.commands import (
-    compose,
-)
-from stagetools.deploy.commands import (
-    logs as journal,
-)
-from stagetools.deploy.commands import (
-    server as server_commands,
-)
+from stagetools.deploy.commands import compose
+from stagetools.deploy.commands import logs as journal
+from stagetools.deploy.commands import server as server_commands
 from stagetools.deploy.facts import Container, Facts
 from stagetools.deploy.limits import HEALTH
 from stagetools.deploy.shell import sh
