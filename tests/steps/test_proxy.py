@@ -61,7 +61,7 @@ def test_the_newer_files_of_another_project_stay(ready, config) -> None:
 def test_a_change_of_the_files_comes_with_a_version_of_their_own() -> None:
     """Without one, two projects of a server would put each other's files back for ever."""
     digest = hashlib.sha256(b"".join(proxy._files().values())).hexdigest()
-    assert (proxy.VERSION, digest[:16]) == (1, "6b8537fe8f98e5ac")
+    assert (proxy.VERSION, digest[:16]) == (2, "3bb2e129e8095ecd")
 
 
 def test_a_stage_without_certificates_needs_no_authority(ready, config) -> None:
@@ -106,7 +106,7 @@ def test_a_snippet_that_caddy_refuses_says_what_stays(
     snippet = commands.except_site(layout, proxy.exception(facts, config)).text
     script = {claim(layout, config): "", snippet: failure("Error", status=65)}
     error = refused(proxy.claim_domains, ScriptedHost(script), layout, facts, config)
-    assert "The one before it is in place" in error.untouched
+    assert "The one that runs goes on as it is" in error.untouched
 
 
 def test_a_stage_like_the_servers_first_needs_no_snippet(ready, config) -> None:

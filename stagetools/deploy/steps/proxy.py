@@ -18,7 +18,7 @@ from stagetools.errors import CommandFailed, StageError
 __all__ = ["claim_domains", "ensure_proxy", "is_ready", "visit"]
 
 _FILES = ("compose.yaml", "Caddyfile")  # in the order in which their hash is taken
-VERSION = 1
+VERSION = 2
 """Of these files. One server's projects may come from several versions of the template: the
 newest files stay, whoever deploys."""
 _DEFAULT = "# Caddy's own choice of ACME authorities"
@@ -127,9 +127,12 @@ def _refused(layout: Layout, error: CommandFailed) -> StageError:
             untouched=still_serves(layout),
             remedy=f"Take it out of one of the two: domains in deploy.toml, here or of {words[1]}.",
         )
+    refuses = error.status == proxy.REFUSED
     return StageError(
-        "The proxy refuses the site's configuration.",
-        untouched=f"The one before it is in place. {still_serves(layout)}",
+        "The proxy refuses the site's configuration."
+        if refuses
+        else "The proxy could not be renewed with the site's configuration.",
+        untouched=f"The one that runs goes on as it is. {still_serves(layout)}",
         remedy="Read what Caddy says below.",
     )
 
