@@ -99,13 +99,18 @@ def test_a_domain_of_another_installation_is_told_with_its_owner(
     assert error.what == "shop.test belongs to blog_prod on this server."
 
 
-def test_a_snippet_that_caddy_refuses_says_what_stays(
-    ready, layout, config, refused
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [(commands.REFUSED, "refuses the site's"), (1, "could not be renewed with")],
+)
+def test_a_snippet_that_comes_to_nothing_says_what_stays(
+    ready, layout, config, refused, status: int, words: str
 ) -> None:
     facts = replace(ready, authority="email a@b.test")
     snippet = commands.except_site(layout, proxy.exception(facts, config)).text
-    script = {claim(layout, config): "", snippet: failure("Error", status=65)}
+    script = {claim(layout, config): "", snippet: failure("Error", status=status)}
     error = refused(proxy.claim_domains, ScriptedHost(script), layout, facts, config)
+    assert words in error.what
     assert "The one that runs goes on as it is" in error.untouched
 
 
