@@ -70,7 +70,7 @@ LAYOUT = Layout(get_expected_system_from_name("shop_prod"))
 LOOKED = (
     "os=debian\nos_version=13\nos_codename=trixie\nnow=20260131-080000\nnewest=\ncores=2\n"
     "memory_kb=1\ndisk_free_kb=1\ndisk_size_kb=1\nsystemd=yes\ndatabase=\nuid=1\ngid=1\n"
-    "env={env}\ndomains=\nrelease=\nproxy=\nauthority=\ntaken_ports=\n"
+    "env={env}\ndomains=\nrelease=\nproxy=\nproxy_version=\nauthority=\ntaken_ports=\n"
 )
 
 

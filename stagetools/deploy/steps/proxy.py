@@ -18,7 +18,7 @@ from stagetools.errors import CommandFailed, StageError
 __all__ = ["claim_domains", "ensure_proxy", "is_ready", "visit"]
 
 _FILES = ("compose.yaml", "Caddyfile")  # in the order in which their hash is taken
-VERSION = 2
+VERSION = 1
 """Of these files. One server's projects may come from several versions of the template: the
 newest files stay, whoever deploys."""
 _DEFAULT = "# Caddy's own choice of ACME authorities"
@@ -55,7 +55,7 @@ def ensure_proxy(
 ) -> Outcome:
     """Leave the server's one proxy running, with an authority for its certificates.
 
-    No request fails when another project's deploy has to renew it.
+    To renew it is no outage: another takes over before it leaves.
     """
     wanted = authority(config)
     if is_ready(facts, config):
