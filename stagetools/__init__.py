@@ -3,5 +3,5 @@
 Importing this imports nothing else; `stagetools.utils` is where to begin.
 """
 
-__version__ = "0.0.1"
+__version__ = "0.1.0"
 __all__ = ["__version__"]
