@@ -1,6 +1,5 @@
 """Looking at, and into, what is deployed."""
 
-import json
 import shlex
 import sys
 from datetime import UTC, datetime
@@ -9,11 +8,11 @@ from stagetools.deploy import relaunch
 from stagetools.deploy.commands import compose
 from stagetools.deploy.commands import logs as journal
 from stagetools.deploy.commands import server as server_commands
-from stagetools.deploy.facts import Container, Facts
+from stagetools.deploy.facts import Container, Facts, Record
 from stagetools.deploy.limits import HEALTH
 from stagetools.deploy.shell import sh
 from stagetools.deploy.stage import Stage
-from stagetools.deploy.steps import server
+from stagetools.deploy.steps import release, server
 from stagetools.deploy.steps.source import size
 from stagetools.errors import CommandFailed, StageError
 
@@ -27,7 +26,7 @@ def status(stage: Stage) -> None:
     said = _health(stage, facts, container)
     for name, value in _rows(stage, facts, container, said).items():
         stage.terminal.say(f"{name:<8} {value}")
-    if said != "200":
+    if said != "healthy":
         raise StageError(
             f"{stage.layout.system.name} is not healthy: {said}",
             remedy="Read `inv logs`.",
@@ -36,20 +35,28 @@ def status(stage: Stage) -> None:
 
 def releases(stage: Stage) -> None:
     """Print the releases that are kept, the newest first; the arrow marks what serves."""
-    serving = server.look(stage.host, stage.layout).release
-    rows = [("", "release", "when (UTC)", "who", "commit", "size", "what")]
-    for entry in relaunch.releases(stage):
-        what = f"{entry.why} of {entry.origin}" if entry.origin else entry.why
-        if entry.migrations:
-            what += f", migrations {', '.join(entry.migrations)}"
-        mark = "→" if entry.release == serving else ""
-        when = entry.at.removesuffix("+00:00").replace("T", " ")
-        image = size(entry.size) if entry.size else "gone"
-        rows.append((mark, entry.release, when, entry.who, entry.commit, image, what))
-    widths = [max(len(row[column]) for row in rows) for column in range(6)]
+    facts = server.look(stage.host, stage.layout)
+    heads = ("", "release", "when (UTC)", "who", "commit", "size", "health", "what")
+    rows: list[tuple[str, ...]] = [heads]
+    rows += [_row(stage, facts, entry) for entry in relaunch.releases(stage)]
+    widths = [max(len(row[column]) for row in rows) for column in range(7)]
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
-        stage.terminal.say("  ".join([*cells, row[6]]))
+        stage.terminal.say("  ".join([*cells, row[7]]))
+
+
+def _row(stage: Stage, facts: Facts, entry: Record) -> tuple[str, ...]:
+    what = f"{entry.why} of {entry.origin}" if entry.origin else entry.why
+    if entry.migrations:
+        what += f", migrations {', '.join(entry.migrations)}"
+    mark, health = "", "stopped"
+    if entry.release == facts.release:
+        container = facts.serving(stage.name)
+        mark = "→"
+        health = _health(stage, facts, container) if container else "not running"
+    when = entry.at.removesuffix("+00:00").replace("T", " ")
+    image = size(entry.size) if entry.size else "gone"
+    return mark, entry.release, when, entry.who, entry.commit, image, health, what
 
 
 def _rows(
@@ -65,7 +72,7 @@ def _rows(
     return {
         "site": ", ".join(stage.config.domains),
         "release": f"{facts.release}{by}",
-        "health": "healthy" if said == "200" else said,
+        "health": said,
         "uptime": f"{container.status}; server {stage.host.run(server_commands.uptime()).strip()}",
         "disk": f"{used} % used, {size(facts.disk_free)} free of {size(facts.disk_size)}",
         "docker": facts.docker,
@@ -73,14 +80,14 @@ def _rows(
 
 
 def _health(stage: Stage, facts: Facts, container: Container) -> str:
+    """`healthy`, or what the release answers instead."""
     socket = str(stage.layout.socket(facts.release))
     words = ["python", "-m", "stagetools.probe", socket, "--limit", str(HEALTH.status)]
     try:
-        return str(
-            json.loads(stage.host.run(compose.run_inside(container.id, words)))["said"]
-        )
+        stage.host.run(compose.run_inside(container.id, words))
     except CommandFailed as error:
-        return error.output.splitlines()[0] if error.output else "no answer"
+        return release.said_by_probe(error.output) or "no answer"
+    return "healthy"
 
 
 def _serving(stage: Stage, facts: Facts) -> Container:

@@ -1,0 +1,95 @@
+"""What `inv status` and `inv releases` tell of a stage, and in which words."""
+
+import io
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from stagetools.deploy import running
+from stagetools.deploy.commands import compose
+from stagetools.deploy.commands import releases as commands
+from stagetools.deploy.commands import server as look
+from stagetools.deploy.facts import Record
+from stagetools.deploy.stage import Stage
+from stagetools.deploy.steps import server
+from stagetools.deploy.terminal import Terminal
+from stagetools.errors import StageError
+from tests.steps.conftest import OLD
+from tests.steps.scripted import ScriptedHost, failure
+
+WELL = '{"well": true, "said": "200"}\n'
+SICK = failure('{"well": false, "said": "503 the database is away"}\n')
+FIRST = "20260130-070000-1111111"
+
+
+@pytest.fixture
+def desk(layout, config, deployed, monkeypatch):
+    """A stage whose release answers the probe as it is told to."""
+
+    def desk(probe, **facts) -> Stage:
+        seen = replace(deployed, **facts)
+        monkeypatch.setattr(server, "look", lambda host, layout: seen)
+        words = ["python", "-m", "stagetools.probe", str(layout.socket(OLD))]
+        asked = compose.run_inside("old-id", [*words, "--limit", "5"])
+        made = {"fingerprint": "f", "who": "ann@desk", "commit": "c1"}
+        records = [
+            Record(
+                release=OLD,
+                at="2026-01-31T07:00:00+00:00",
+                migrations=("shop.0002",),
+                **made,
+            ),
+            Record(release=FIRST, at="2026-01-30T07:00:00+00:00", **made),
+        ]
+        said = {
+            asked.text: probe,
+            look.uptime().text: "up 3 days\n",
+            commands.records(layout).text: "".join(
+                f"120000000\t{record.to_json()}\n" for record in records
+            ),
+        }
+        terminal = Terminal(Console(file=io.StringIO(), width=200))
+        return Stage(ScriptedHost(said), layout, config, terminal)
+
+    return desk
+
+
+def printed(stage: Stage) -> str:
+    return stage.terminal.console.file.getvalue()
+
+
+def test_a_release_that_is_well_is_called_healthy(desk) -> None:
+    stage = desk(WELL, record=Record(release=OLD, fingerprint="f", who="ann@desk",
+                                     commit="c1", at="2026-01-31T07:00:00+00:00"))  # fmt: skip
+    running.status(stage)
+    assert "health   healthy\n" in printed(stage)
+    assert "by ann@desk, commit c1" in printed(stage)
+
+
+def test_one_that_is_not_is_told_in_its_own_words(desk) -> None:
+    stage = desk(SICK, record=None)
+    with pytest.raises(StageError, match="503 the database is away"):
+        running.status(stage)
+    assert "health   503 the database is away\n" in printed(stage)
+
+
+def test_releases_are_listed_with_what_serves_and_how_it_is(desk) -> None:
+    stage = desk(WELL)
+    running.releases(stage)
+    heads, serving, first = printed(stage).splitlines()
+    assert heads.split() == [
+        *("release", "when", "(UTC)", "who", "commit", "size", "health", "what"),
+    ]
+    assert serving.startswith(f"→  {OLD}  2026-01-31 07:00:00  ann@desk  c1")
+    assert "120.0 MB  healthy" in serving
+    assert serving.endswith("deploy, migrations shop.0002")
+    assert first.split()[-2:] == ["stopped", "deploy"]
+
+
+def test_a_release_that_should_serve_and_does_not_run_is_said(desk) -> None:
+    stage = desk(WELL, containers=())
+    running.releases(stage)
+    assert "not running" in printed(stage).splitlines()[1]
+    with pytest.raises(StageError, match="does not run"):
+        running.status(stage)
