@@ -24,8 +24,8 @@ adopt() {
 }
 # Another Caddy beside the one that runs: both listen on the ports (SO_REUSEPORT). The old one
 # tells its visitors to come by another connection, finishes what it has, and leaves. What may
-# be lost is a request whose connection is being made at that moment: Go's Server.Shutdown drops
-# it (none of 8,056 in six renewals; one in each where the processor is starved). The file
+# be lost is a request whose connection is being made at that moment (none of 8,056 in six
+# renewals; one in almost each where the processor is starved). The file
 # `version` is away meanwhile: whoever finds that it was interrupted does it again.
 renew() {
   rm -f version
