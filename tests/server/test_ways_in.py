@@ -134,14 +134,24 @@ def tar(name: str, text: str) -> bytes:
     return buffer.getvalue()
 
 
+DIRECTORY = "https://ca.test/acme/local/directory"
+
+
+def certify(
+    project: Project, server: Server, root: str, *, by: str = DIRECTORY, **keys: str
+) -> None:
+    """Let the authority at `by`, whose root certificate is `root`, certify the stage."""
+    ours = {"tls": "acme", "acme_ca": by, "acme_ca_root": "ca.pem"}
+    project.target(server, domain=DOMAIN, **ours, **keys)
+    project.write("ca.pem", root)
+
+
 def test_a_certificate_is_issued_by_acme_before_the_first_visitor(
     certified, new_project
 ) -> None:
     server, root = certified
     project: Project = new_project()
-    project.target(server, domain=DOMAIN, tls="acme", email="ops@mysite.test",
-        acme_ca="https://ca.test/acme/local/directory", acme_ca_root="ca.pem")  # fmt: skip
-    project.write("ca.pem", root)
+    certify(project, server, root, email="ops@mysite.test")
     done = project.deploy()
     assert f"{DOMAIN} answers over https" in done.text
     trust = ssl.create_default_context(cadata=root)
@@ -154,9 +164,7 @@ def test_a_closed_port_is_asked_about_before_anything_is_done(
     server, root = certified
     close_all_but(server, 22, 443)
     project: Project = new_project()
-    project.target(server, domain=DOMAIN, tls="acme",
-        acme_ca="https://ca.test/acme/local/directory", acme_ca_root="ca.pem")  # fmt: skip
-    project.write("ca.pem", root)
+    certify(project, server, root)
     done = project.inv("deploy")
     assert done.status == 1
     assert f"Port 80 of {server.address} cannot be reached from here" in done.text
@@ -169,9 +177,7 @@ def test_a_closed_port_is_asked_about_before_anything_is_done(
 def test_an_authority_that_cannot_be_reached_is_said(certified, new_project) -> None:
     server, root = certified
     project: Project = new_project()
-    project.target(server, domain=DOMAIN, tls="acme",
-        acme_ca="https://127.0.0.1:1/directory", acme_ca_root="ca.pem")  # fmt: skip
-    project.write("ca.pem", root)
+    certify(project, server, root, by="https://127.0.0.1:1/directory")
     done = project.inv("deploy")
     assert done.status == 1
     assert f"Visit: {DOMAIN} does not answer over https" in done.text

@@ -354,10 +354,11 @@ def test_a_released_version_updates_to_this_one(history, rendered, version, pair
     tell(rendered, history, (f"v{version.name}", "HEAD"), pair)
 
 
-@pytest.mark.parametrize("version", RELEASED, ids=lambda version: version.name)
+SAME_MAJOR = [v for v in RELEASED if v.major == RELEASED[-1].major]
+
+
+@pytest.mark.parametrize("version", SAME_MAJOR, ids=lambda version: version.name)
 def test_no_rendered_path_is_lost_within_a_major_version(history, rendered, version):
-    if version.major != RELEASED[-1].major:
-        pytest.skip("of an earlier major version")
     for answers in ({}, ADOPTED):
         try:
             old = rendered(history, f"v{version.name}", **answers)
