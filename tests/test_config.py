@@ -1,11 +1,12 @@
 """deploy.toml is read strictly, and written without losing a comment."""
 
 from collections.abc import Callable
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
-from stagetools.deploy.config import StageConfig, load, remember, stage_names
+from stagetools.deploy.config import StageConfig, bytes_in, load, remember, stage_names
 from stagetools.errors import ConfigError
 
 PLAIN = '[stages.prod]\nhost = "203.0.113.7"\ndomains = ["shop.test"]\n'
@@ -46,12 +47,21 @@ def test_every_key_is_read_with_its_type(toml) -> None:
         acme_ca_root = "root.pem"
         workers = 3
         migration_limit = 5
+        probe = ["/", "/shop/?page=2"]
+        drain = 20
+        max_body = "2.5 GB"
+        memory = "512 MB"
+        processes = 100
+        rehearsal_network = true
+        live_restore = false
         """)
     assert load(path, "prod") == StageConfig(
         stage_name="prod", host="203.0.113.7", user="ann", port=2222,
         identity_file="~/.ssh/id", domains=("shop.test", "www.shop.test"), tls="acme",
         email="a@shop.test", acme_ca="https://ca.test", acme_ca_root="root.pem",
-        workers=3, migration_limit=5,
+        workers=3, migration_limit=5, probe=("/", "/shop/?page=2"), drain=20,
+        max_body="2.5 GB", memory="512 MB", processes=100,
+        rehearsal_network=True, live_restore=False,
     )  # fmt: skip
 
 
@@ -59,7 +69,64 @@ def test_what_is_left_out_has_its_default(toml) -> None:
     config = load(toml('[stages.prod]\ndomains = ["shop.test"]\n'), "prod")
     assert (config.host, config.user, config.port, config.tls) == ("", "", 0, "acme")
     assert (config.workers, config.migration_limit) == (0, 2)
+    assert (config.probe, config.drain, config.processes) == (("/",), 300, 512)
+    assert (config.max_body_bytes, config.memory_bytes) == (100_000_000, 0)
+    assert (config.rehearsal_network, config.live_restore) == (False, True)
     assert config.url == "https://shop.test"
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("1", 1), ("7 B", 7), ("1kB", 1000), ("1.5 MB", 1_500_000), ("2 gb", 2 * 10**9)],
+)
+def test_a_size_is_read_in_bytes(text: str, size: int) -> None:
+    assert bytes_in(text) == size
+
+
+@pytest.mark.parametrize("key", ["max_body", "memory"])
+@pytest.mark.parametrize("text", ["much", "-1 MB", "1 TB", "0 MB", "1 MB!", "1e3 MB"])
+def test_what_is_no_size_is_refused(refuses, key: str, text: str) -> None:
+    error = refuses(f'{PLAIN}{key} = "{text}"\n')
+    assert (
+        f"{key} in [stages.prod] of deploy.toml is a size; not {text!r}." in error.what
+    )
+    assert "512 MB" in error.remedy
+
+
+def test_memory_in_which_no_site_starts_is_refused(refuses) -> None:
+    assert "memory" in refuses(f'{PLAIN}memory = "10 MB"\n').what
+
+
+@pytest.mark.parametrize("page", ["", "shop/", "https://shop.test/", "/a b", "/#a"])
+def test_what_is_no_page_is_refused(refuses, page: str) -> None:
+    error = refuses(f'{PLAIN}probe = ["{page}"]\n')
+    assert f"{page!r}, which is no page" in error.what
+
+
+def test_no_page_at_all_may_be_asked(toml) -> None:
+    assert load(toml(f"{PLAIN}probe = []\n"), "prod").probe == ()
+
+
+# What makes another release, and what only says how one is made or reached.
+OF_A_RELEASE = {
+    "domains": ("b.test",), "tls": "off", "email": "x@b.test", "acme_ca": "https://b.test",
+    "acme_ca_root": "b.pem", "workers": 7, "max_body": "1 MB", "memory": "1 GB",
+    "processes": 99,
+}  # fmt: skip
+OF_NONE = {
+    "host": "h", "user": "u", "port": 1, "identity_file": "i", "migration_limit": 9,
+    "probe": (), "drain": 9, "rehearsal_network": True, "live_restore": False,
+}  # fmt: skip
+
+
+def test_each_key_makes_another_release_or_does_not() -> None:
+    config = StageConfig(stage_name="prod", domains=("a.test",))
+    keys = {item.name for item in fields(config)} - {"stage_name"}
+    assert keys == OF_A_RELEASE.keys() | OF_NONE.keys()
+    for key, value in OF_A_RELEASE.items():
+        assert replace(config, **{key: value}).made_of != config.made_of, key
+    for key, value in OF_NONE.items():
+        assert replace(config, **{key: value}).made_of == config.made_of, key
 
 
 @pytest.mark.parametrize(
@@ -96,6 +163,9 @@ def test_an_unknown_table_is_refused(refuses) -> None:
         ("user = 7", "a string, not 7"),
         ('workers = "3"', "a whole number"),
         ("email = []", "a string"),
+        ('live_restore = "yes"', "true or false, not 'yes'"),
+        ("rehearsal_network = 1", "true or false, not 1"),
+        ("drain = true", "a whole number, not True"),
     ],
 )
 def test_a_value_of_another_kind_is_refused(refuses, line: str, wanted: str) -> None:
@@ -141,7 +211,11 @@ def test_what_is_a_domain_is_taken(toml, domain: str) -> None:
         ('tls = "on"', "acme, internal, off"),
         ("port = 65536", "65535"),
         ("port = -1", "65535"),
-        ("workers = -1", "positive"),
+        ("workers = -1", "0 to 1000"),
+        ("drain = 0", "1 to 86400"),
+        ("drain = 86401", "1 to 86400"),
+        ("processes = 5", "32 to 100000"),
+        ("migration_limit = -1", "0 to 86400"),
     ],
 )
 def test_a_value_out_of_range_is_refused(refuses, line: str, word: str) -> None:

@@ -4,7 +4,6 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from stagetools.deploy.facts import Facts, Record
@@ -114,9 +113,7 @@ class Change:
 
     def fingerprint(self) -> str:
         """Of sources, configuration and environment: all that a release is made of."""
-        # how the server is reached makes no difference to what it serves
-        what = replace(self.config, host="", user="", port=0, identity_file="")
-        made_of = f"{self.tree_digest()} {what} {self.facts.env}"
+        made_of = f"{self.tree_digest()} {self.config.made_of} {self.facts.env}"
         return hashlib.sha256(made_of.encode()).hexdigest()
 
     def tree_digest(self) -> str:

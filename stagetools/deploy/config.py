@@ -13,7 +13,7 @@ import tomlkit
 
 from stagetools.errors import ConfigError
 
-__all__ = ["DOMAIN_MAX", "StageConfig", "load", "remember", "stage_names"]
+__all__ = ["DOMAIN_MAX", "StageConfig", "bytes_in", "load", "remember", "stage_names"]
 
 # A domain becomes part of the path of a unix socket, which holds 107 bytes in all. unix(7)
 DOMAIN_MAX = 80
@@ -21,6 +21,26 @@ _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _PLACEHOLDER = re.compile(r"(?:.*\.)?example\.(?:com|net|org)|.*\.example")
 TLS = ("acme", "internal", "off")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(B|kB|KB|MB|GB)?", re.IGNORECASE)
+_UNITS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9}
+_MEMORY_MIN = 64 * 10**6  # bytes; gunicorn and Django alone take some 60 MB
+_PAGE = re.compile(r"/[^\s\x00-\x1f\x7f#]*")
+# Each key's smallest and largest value.
+_RANGES = {
+    "port": (0, 65535),
+    "workers": (0, 1000),
+    "migration_limit": (0, 86400),
+    "drain": (1, 86400),
+    "processes": (32, 100_000),
+}
+
+
+def bytes_in(text: str) -> int:
+    """The bytes of a size such as `100 MB`; ValueError for what is none."""
+    found = _SIZE.fullmatch(text.strip())
+    if not found:
+        raise ValueError(text)
+    return int(float(found[1]) * _UNITS[(found[2] or "B").lower()])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +59,31 @@ class StageConfig:
     acme_ca_root: str = ""
     workers: int = 0
     migration_limit: int = 2
+    probe: tuple[str, ...] = ("/",)
+    drain: int = 300
+    max_body: str = "100 MB"
+    memory: str = ""
+    processes: int = 512
+    rehearsal_network: bool = False
+    live_restore: bool = True
+
+    @property
+    def made_of(self) -> str:
+        """The values that a release is made of, by name: if one changes, it is another release.
+
+        How the server is reached, and how a change is made, are not among them.
+        """
+        return repr({name: getattr(self, name) for name in _OF_A_RELEASE})
+
+    @property
+    def max_body_bytes(self) -> int:
+        """The largest request body, in bytes."""
+        return bytes_in(self.max_body)
+
+    @property
+    def memory_bytes(self) -> int:
+        """The memory of one container, in bytes; 0 where the server's RAM decides."""
+        return bytes_in(self.memory) if self.memory else 0
 
     @property
     def acme_root(self) -> str:
@@ -60,6 +105,10 @@ class StageConfig:
         return tuple(name for name in self.domains if _PLACEHOLDER.fullmatch(name))
 
 
+_OF_A_RELEASE = (
+    *("domains", "tls", "email", "acme_ca", "acme_ca_root"),
+    *("workers", "max_body", "memory", "processes"),
+)
 _KINDS: dict[str, type] = {
     item.name: type(item.default) if item.default is not MISSING else str
     for item in fields(StageConfig)
@@ -122,6 +171,7 @@ def _typed(table: dict[str, Any], where: str) -> dict[str, Any]:
             wanted = {
                 tuple: "a list of strings",
                 int: "a whole number",
+                bool: "true or false",
                 str: "a string",
             }[kind]
             raise ConfigError(f"{key} in {where} must be {wanted}, not {value!r}.")
@@ -157,19 +207,49 @@ def _checked(config: StageConfig, where: str) -> StageConfig:
                 f"{domain!r} in {where} is not a domain.",
                 remedy=f"Write it in lower case, without https:// or a path, in at most {DOMAIN_MAX} characters.",
             )
-    if not 0 <= config.port <= 65535:
-        raise ConfigError(
-            f"port in {where} is a number up to 65535; not {config.port}."
-        )
-    if config.workers < 0:
-        raise ConfigError(
-            f"workers in {where} is a positive number; not {config.workers}."
-        )
+    _check_numbers(config, where)
+    _check_sizes(config, where)
+    _check_pages(config, where)
     if config.host.startswith("-") or any(c.isspace() for c in config.host):
         raise ConfigError(
             f"host in {where} is a name or an address; not {config.host!r}."
         )
     return config
+
+
+def _check_numbers(config: StageConfig, where: str) -> None:
+    for name, (least, most) in _RANGES.items():
+        value = getattr(config, name)
+        if not least <= value <= most:
+            raise ConfigError(
+                f"{name} in {where} is a number from {least} to {most}; not {value}."
+            )
+
+
+def _check_sizes(config: StageConfig, where: str) -> None:
+    least = {"max_body": 1, "memory": _MEMORY_MIN}
+    for name, smallest in least.items():
+        text = getattr(config, name)
+        if name == "memory" and not text:
+            continue
+        try:
+            enough = bytes_in(text) >= smallest
+        except ValueError:
+            enough = False
+        if not enough:
+            raise ConfigError(
+                f"{name} in {where} is a size; not {text!r}.",
+                remedy=f'Write a number and a unit, at least {smallest} B: {name} = "512 MB".',
+            )
+
+
+def _check_pages(config: StageConfig, where: str) -> None:
+    for page in config.probe:
+        if not _PAGE.fullmatch(page):
+            raise ConfigError(
+                f"probe in {where} has {page!r}, which is no page of the site.",
+                remedy='Write the path of each page: probe = ["/", "/shop/"].',
+            )
 
 
 def _is_ipv4(text: str) -> bool:
