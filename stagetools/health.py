@@ -1,17 +1,26 @@
-"""`/healthz`: 200 while the database answers and has every migration of this release."""
+"""`/healthz`: 200 while the database answers and has every migration of this release.
+
+A migration that the database has and this release's code has not is told in the answer, and
+is no reason to refuse: an older release goes on serving while a newer one has migrated.
+"""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 
+from django.apps import apps
 from django.db import Error, connection
 from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.migration import Migration
 from django.http import HttpRequest, HttpResponse
 
-__all__ = ["PATH", "HealthMiddleware", "pending_migrations"]
+__all__ = ["PATH", "HealthMiddleware", "pending_migrations", "unknown_migrations"]
 
 PATH = "/healthz"
 logger = logging.getLogger(__name__)
+Row = tuple[str, str]
+"""A migration as the database has it: its app, its name."""
 
 
 class HealthMiddleware:
@@ -19,27 +28,34 @@ class HealthMiddleware:
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
-        # remembered once they were seen: the code of a process does not change
-        self.has_migrations = False
+        # what was applied when it was last judged: the code of a process does not change
+        self.judged: tuple[tuple[Row, ...], str, str] | None = None
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if request.path_info != PATH:
             return self.get_response(request)
-        if trouble := self.trouble():
+        try:
+            trouble, remark = self.judge()
+        except Error as error:
+            trouble, remark = f"the database cannot be read: {error}", ""
+        if trouble:
             logger.warning("not healthy: %s", trouble)
             return _answer(HTTPStatus.SERVICE_UNAVAILABLE, trouble)
-        return _answer(HTTPStatus.OK, "ok")
+        return _answer(HTTPStatus.OK, f"ok{remark}")
 
-    def trouble(self) -> str:
-        """Why no traffic should come here, in a few words, or nothing."""
-        try:
-            if not self.has_migrations and (pending := pending_migrations()):
-                return f"{len(pending)} migrations not applied, {pending[0]} the first"
-            self.has_migrations = True
-            _read()
-        except Error as error:
-            return f"the database cannot be read: {error}"
-        return ""
+    def judge(self) -> tuple[str, str]:
+        """Why no traffic should come here, or nothing; and what else is to be said.
+
+        The migrations are read each time, for another release may have changed them; the
+        code's own, which takes longer, only when they are others than before.
+        """
+        rows = _applied()
+        if rows is None or self.judged is None or self.judged[0] != rows:
+            trouble = _trouble(pending_migrations())
+            if rows is None:
+                return trouble, ""
+            self.judged = (rows, trouble, _remark(unknown_migrations(rows)))
+        return self.judged[1:]
 
 
 def _answer(status: HTTPStatus, text: str) -> HttpResponse:
@@ -57,8 +73,61 @@ def pending_migrations() -> list[str]:
     return [f"{migration.app_label}.{migration.name}" for migration, _ in plan]
 
 
-def _read() -> None:
-    """A row of a table that is always there; SQLite answers `SELECT 1` without its file."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT 1 FROM django_migrations LIMIT 1")
-        cursor.fetchone()
+def unknown_migrations(applied: Iterable[Row]) -> list[str]:
+    """Those of `applied`, in their order, that this code lacks though it has their app.
+
+    Not those that were squashed and removed since: the squashed one, or the app's first, was
+    recorded after them.
+    """
+    known = MigrationLoader(None, ignore_no_migrations=True).disk_migrations or {}
+    replaced = {tuple(row) for one in known.values() for row in one.replaces}
+    labels = {config.label for config in apps.get_app_configs()}
+    unknown: list[Row] = []
+    for app, name in applied:
+        migration = known.get((app, name))
+        if migration and _stands_for_earlier(migration):
+            unknown = [row for row in unknown if row[0] != app]
+        elif not migration and app in labels and (app, name) not in replaced:
+            unknown.append((app, name))
+    return [f"{app}.{name}" for app, name in unknown]
+
+
+def _stands_for_earlier(migration: Migration) -> bool:
+    """Whether what came before it in its app can only be what was squashed into it."""
+    is_first = all(app != migration.app_label for app, _ in migration.dependencies)
+    return is_first or "_squashed_" in migration.name
+
+
+def _applied() -> tuple[Row, ...] | None:
+    """The migrations that the database has, oldest first; None when it has no table of them.
+
+    A row of a table that is always there; SQLite answers `SELECT 1` without its file.
+    """
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT app, name FROM django_migrations ORDER BY id")
+            return tuple(cursor.fetchall())
+    except Error:
+        if "django_migrations" in connection.introspection.table_names():
+            raise
+        return None
+
+
+def _trouble(pending: list[str]) -> str:
+    if not pending:
+        return ""
+    return f"{_counted(len(pending))} not applied, {pending[0]} the first"
+
+
+def _remark(unknown: list[str]) -> str:
+    if not unknown:
+        return ""
+    names = ", ".join(unknown)
+    return (
+        f", but the database has {_counted(len(unknown))}"
+        f" that this release does not know: {names}"
+    )
+
+
+def _counted(count: int) -> str:
+    return "1 migration" if count == 1 else f"{count} migrations"
