@@ -2,6 +2,9 @@
 
 The standard library alone; exit 0 when the answer is 200, 1 when it is refused, with the last
 status and body in one line of JSON on standard output.
+
+`--exact` refuses a release whose database has migrations that it does not know, too. Each
+`--page` is asked once the release is well, and an answer of 500 and above refuses it.
 """
 
 import argparse
@@ -11,11 +14,15 @@ import socket
 import ssl
 import sys
 import time
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-__all__ = ["main", "probe"]
+__all__ = ["main", "probe", "probe_page"]
 
 _BODY = 2000  # characters of a refusal that are shown
+_REMARK = "ok, but"  # how stagetools.health begins what is no reason to refuse
+_PAGE = 30  # seconds for a page, at most
+_NO_HEADERS: Mapping[str, str] = {}
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -53,11 +60,13 @@ def probe(
     limit: float = 90,
     refusals: int = 3,
     path: str = "/healthz",
+    exact: bool = False,
 ) -> tuple[bool, str]:
     """Ask until the answer is 200, `refusals` answers were another, or `limit` seconds are over.
 
-    `target` is the path of a unix socket, or a URL that is asked at `address`.
-    Returns whether it is well, and the last answer's status and body.
+    `target` is the path of a unix socket, or a URL that is asked at `address`. `exact` refuses
+    an answer of 200 that has a remark. Returns whether it is well, and the last answer's status
+    and body.
     """
     end = time.monotonic() + limit
     said, refused = "no answer", 0
@@ -67,14 +76,53 @@ def probe(
         except (OSError, http.client.HTTPException) as error:
             said = f"no answer: {type(error).__name__}: {error}"
         else:
-            if status == 200:
-                return True, "200"
-            said, refused = f"{status} {body[:_BODY]}", refused + 1
+            has_remark = body.startswith(_REMARK)
+            said = (
+                "200"
+                if status == 200 and not has_remark
+                else f"{status} {body[:_BODY]}"
+            )
+            if status == 200 and not (exact and has_remark):
+                return True, said
+            refused += 1
         time.sleep(0.05)
     return False, said
 
 
-def _ask(target: str, address: str, path: str, timeout: float) -> tuple[int, str]:
+def probe_page(
+    target: str,
+    page: str,
+    headers: Mapping[str, str],
+    *,
+    address: str = "",
+    limit: float = _PAGE,
+    refusals: int = 3,
+) -> tuple[bool, str]:
+    """Ask for one page; `refusals` answers of 500 and above, or none in time, refuse it."""
+    end = time.monotonic() + min(limit, _PAGE)
+
+    said = f"GET {page}: no answer"
+    while refusals and (left := end - time.monotonic()) > 0:
+        try:
+            status, _ = _ask(target, address, page, timeout=left, headers=headers)
+        except (OSError, http.client.HTTPException) as error:
+            said = f"GET {page}: no answer: {type(error).__name__}: {error}"
+        else:
+            said = f"GET {page} answers {status}"
+            if status < 500:
+                return True, said
+        refusals -= 1
+        time.sleep(0.05)
+    return False, said
+
+
+def _ask(
+    target: str,
+    address: str,
+    path: str,
+    timeout: float,
+    headers: Mapping[str, str] = _NO_HEADERS,
+) -> tuple[int, str]:
     url = urlsplit(target)
     connection: http.client.HTTPConnection
     if not url.scheme:
@@ -84,9 +132,12 @@ def _ask(target: str, address: str, path: str, timeout: float) -> tuple[int, str
     else:
         connection = http.client.HTTPConnection(address, 80, timeout=timeout)
     try:
-        connection.request("GET", path, headers={"Host": url.hostname or "localhost"})
+        named = {"Host": url.hostname or "localhost"}
+        connection.request("GET", path, headers=named | dict(headers))
         response = connection.getresponse()
-        return response.status, response.read().decode(errors="replace").strip()
+        # a stream may never end
+        body = response.read1(_BODY) if response.length is None else response.read()
+        return response.status, body.decode(errors="replace").strip()
     finally:
         connection.close()
 
@@ -102,15 +153,54 @@ def main() -> int:
     parser.add_argument(
         "--refusals", type=int, default=3, help="answers but 200 that are enough"
     )
+    parser.add_argument(
+        "--exact",
+        action="store_true",
+        help="refuse also where the database has migrations that the release does not know",
+    )
+    parser.add_argument(
+        "--page", action="append", default=[], help="a path to ask for; repeatable"
+    )
+    parser.add_argument(
+        "--host", default="", help="the name that the pages are asked of"
+    )
+    parser.add_argument(
+        "--secure",
+        action="store_true",
+        help="ask for the pages as the proxy does by HTTPS",
+    )
     options = parser.parse_args()
     well, said = probe(
         options.target,
         address=options.at,
         limit=options.limit,
         refusals=options.refusals,
+        exact=options.exact,
     )
+    headers = _headers(options.host, secure=options.secure)
+    for page in options.page:
+        if well:
+            well, words = probe_page(
+                options.target,
+                page,
+                headers,
+                address=options.at,
+                limit=options.limit,
+                refusals=options.refusals,
+            )
+            said = said if well else words
     sys.stdout.write(json.dumps({"well": well, "said": said}) + "\n")
     return 0 if well else 1
+
+
+def _headers(host: str, *, secure: bool) -> dict[str, str]:
+    """As a visitor's request that came through the proxy."""
+    named = {"Host": host} if host else {}
+    return named | {
+        "X-Forwarded-Proto": "https" if secure else "http",
+        "X-Forwarded-For": "127.0.0.1",
+        "User-Agent": "stagetools.probe",
+    }
 
 
 if __name__ == "__main__":

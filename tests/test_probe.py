@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from stagetools.deploy.steps.release import said_by_probe
-from stagetools.probe import probe
+from stagetools.probe import probe, probe_page
 
 
 class Answers(socketserver.ThreadingUnixStreamServer):
@@ -26,6 +26,8 @@ class Answers(socketserver.ThreadingUnixStreamServer):
 
     def __init__(self, path: str, answers: list[tuple[int, str]]) -> None:
         self.answers, self.asked = answers, []
+        self.pages: dict[str, list[tuple[int, str]]] = {}
+        self.headers: list[dict[str, str]] = []
         super().__init__(path, Handler)
 
     def get_request(self) -> tuple[socket.socket, object]:
@@ -38,7 +40,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.asked.append((self.path, self.headers["Host"]))
-        left = self.server.answers
+        self.server.headers.append(dict(self.headers))
+        left = self.server.pages.get(self.path, self.server.answers)
         status, body = left.pop(0) if len(left) > 1 else left[0]
         self.send_response(status)
         self.end_headers()
@@ -151,3 +154,108 @@ def test_the_command_line_says_it_in_one_line_of_json(folder, serve) -> None:
     assert status == 1
     assert json.loads(said) == {"well": False, "said": '503 no\n"table"'}
     assert said_by_probe(said) == '503 no\n"table"'
+
+
+# --- migrations that the release does not know --------------------------------------------
+
+REMARK = (
+    "ok, but the database has 1 migration that this release does not know: shop.0003_x"
+)
+
+
+def test_a_remark_is_told_and_is_no_refusal(folder, serve) -> None:
+    serve((200, REMARK))
+    assert ask(folder) == (True, f"200 {REMARK}")
+    assert run(str(folder / "s"))[0] == 0
+
+
+def test_exactly_well_is_one_without_a_remark(folder, serve) -> None:
+    server = serve((200, REMARK))
+    status, said = run(str(folder / "s"), "--exact", "--refusals", "1")
+    assert status == 1
+    assert json.loads(said) == {"well": False, "said": f"200 {REMARK}"}
+    server.answers = [(200, "ok")]
+    assert run(str(folder / "s"), "--exact") == (0, '{"well": true, "said": "200"}\n')
+
+
+# --- pages --------------------------------------------------------------------------------
+
+
+def test_a_page_that_answers_500_refuses_the_release(folder, serve) -> None:
+    server = serve((200, "ok"))
+    server.pages["/"] = [(500, "<h1>Server Error (500)</h1>")]
+    status, said = run(str(folder / "s"), "--page", "/")
+    assert status == 1
+    assert json.loads(said) == {"well": False, "said": "GET / answers 500"}
+    assert [path for path, _ in server.asked] == ["/healthz", "/", "/", "/"]
+
+
+@pytest.mark.parametrize("status", [200, 204, 302, 400, 403, 404, 499])
+def test_a_page_may_answer_anything_below_500(folder, serve, status: int) -> None:
+    serve((200, "ok")).pages["/"] = [(status, "")]
+    assert run(str(folder / "s"), "--page", "/")[0] == 0
+
+
+def test_each_page_is_asked_as_a_visitor_asks_through_the_proxy(folder, serve) -> None:
+    server = serve((200, "ok"))
+    words = ("--page", "/", "--page", "/shop/", "--host", "qual.test", "--secure")
+    assert run(str(folder / "s"), *words) == (0, '{"well": true, "said": "200"}\n')
+    assert server.asked[1:] == [("/", "qual.test"), ("/shop/", "qual.test")]
+    assert [h["X-Forwarded-Proto"] for h in server.headers[1:]] == ["https"] * 2
+
+
+def test_the_first_bad_page_ends_it(folder, serve) -> None:
+    server = serve((200, "ok"))
+    server.pages |= {"/a": [(503, "")], "/b": [(500, "")]}
+    words = ("--page", "/a", "--page", "/b", "--refusals", "1")
+    _, said = run(str(folder / "s"), *words)
+    assert json.loads(said)["said"] == "GET /a answers 503"
+    assert ("/b", "localhost") not in server.asked
+
+
+def test_one_bad_answer_of_a_page_is_forgiven(folder, serve) -> None:
+    serve((200, "ok")).pages["/"] = [(500, "busy"), (200, "<h1>shop</h1>")]
+    assert run(str(folder / "s"), "--page", "/")[0] == 0
+
+
+def test_no_page_is_asked_of_a_release_that_is_not_well(folder, serve) -> None:
+    server = serve((503, "starting"))
+    assert run(str(folder / "s"), "--page", "/", "--refusals", "1")[0] == 1
+    assert [path for path, _ in server.asked] == ["/healthz"]
+
+
+def test_a_page_that_never_answers_refuses(folder) -> None:
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(folder / "s"))
+        silent.listen()
+        well, said = probe_page(str(folder / "s"), "/", {}, limit=0.2)
+    assert not well
+    assert said.startswith("GET /: no answer: TimeoutError")
+
+
+def test_a_release_that_has_ended_since_is_not_waited_for(folder) -> None:
+    started = time.monotonic()
+    well, said = probe_page(str(folder / "s"), "/", {})
+    assert not well
+    assert said.startswith("GET /: no answer: FileNotFoundError")
+    assert time.monotonic() - started < 5
+
+
+def test_a_page_that_streams_for_ever_is_judged_by_its_first_words(folder) -> None:
+    def stream(listening: socket.socket) -> None:
+        peer, _ = listening.accept()
+        peer.recv(1000)
+        peer.sendall(b"HTTP/1.1 200 OK\r\n\r\ndata: 1\n\n")
+        over.wait()
+        peer.close()
+
+    over = threading.Event()
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(folder / "s"))
+        listening.listen()
+        thread = threading.Thread(target=stream, args=(listening,))
+        thread.start()
+        answer = probe_page(str(folder / "s"), "/", {}, limit=5)
+        over.set()
+        thread.join()
+    assert answer == (True, "GET / answers 200")

@@ -194,6 +194,23 @@ def test_not_healthy_without_the_database(ready: Site, gunicorn: Any) -> None:
     assert b"the database cannot be read" in body
 
 
+def test_a_first_page_without_its_template_refuses_the_release(
+    ready: Site, gunicorn: Any
+) -> None:
+    """It is well by /healthz, and was served to visitors once."""
+    ask = ("-m", "stagetools.probe", "--host", "shop.example.com", "--secure")
+    with ready.serving(*gunicorn, WEB_CONCURRENCY="1") as running:
+        done = ready.run(*ask, str(running.socket), "--page", "/")
+        assert (done.returncode, done.stdout) == (0, '{"well": true, "said": "200"}\n')
+    (ready.root / "shop/templates/home.html").unlink()
+    with ready.serving(*gunicorn, WEB_CONCURRENCY="1") as running:
+        assert ready.run(*ask, str(running.socket)).returncode == 0
+        done = ready.run(*ask, str(running.socket), "--page", "/")
+        assert done.returncode == 1
+        assert '"said": "GET / answers 500"' in done.stdout
+        assert "TemplateDoesNotExist" in running.log
+
+
 def test_a_view_that_cannot_be_imported_fails_the_boot(
     ready: Site, gunicorn: Any
 ) -> None:
