@@ -58,6 +58,18 @@ class Measured:
     outage: float
 
 
+def render(root: Path, template: Path) -> None:
+    """A project with what makes it an ordinary one: 600 files, 6 MB."""
+    copier.run_copy(str(template), root, defaults=True, quiet=True, vcs_ref="HEAD")
+    there = [path for path in root.rglob("*") if path.is_file()]
+    size = sum(path.stat().st_size for path in there)
+    count, random = FILES - len(there), Random(1)  # noqa: S311
+    for number in range(count):
+        path = root / "mysite" / "content" / f"{number // 25:02}" / f"{number}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(random.randbytes((BYTES - size) // count))
+
+
 class Bench:
     """One server, one wire to it, one project for each contender."""
 
@@ -91,18 +103,9 @@ class Bench:
         self.results: dict[tuple[float, str, str], list[Measured]] = defaultdict(list)
 
     def project(self, name: str, key: Path) -> Project:
-        """A rendered project with what makes it an ordinary one: 600 files, 6 MB."""
+        """A rendered project behind the wire."""
         root = self.folder / name / "mysite"
-        copier.run_copy(
-            str(REPOSITORY), root, defaults=True, quiet=True, vcs_ref="HEAD"
-        )
-        there = [path for path in root.rglob("*") if path.is_file()]
-        size = sum(path.stat().st_size for path in there)
-        count, random = FILES - len(there), Random(1)  # noqa: S311
-        for number in range(count):
-            path = root / "mysite" / "content" / f"{number // 25:02}" / f"{number}.txt"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(random.randbytes((BYTES - size) // count))
+        render(root, REPOSITORY)
         project = Project(root, self.folder / name / "home", key)
         project.target(self.server, domain=NAME)
         project.replace(
