@@ -28,7 +28,7 @@ from h2.connection import H2Connection
 from h2.events import DataReceived, ResponseReceived, StreamEnded, StreamReset
 
 REPOSITORY = Path(__file__).parents[2]
-PATIENCE = 30.0  # seconds; a visitor who waits longer has gone
+PATIENCE = 45.0  # seconds; a visitor who waits longer has gone (the proxy tries for 30)
 MIX = {
     "new": 25.0,
     "kept": 40.0,
@@ -195,8 +195,9 @@ class Http2Connection:
     def _heed(self, event: object) -> None:
         match event:
             case ResponseReceived():
-                status = int(dict(event.headers)[":status"])
-                self.answers[event.stream_id] = Answer(status, {}, b"")
+                headers = dict(event.headers)
+                answer = Answer(int(headers[":status"]), headers, b"")
+                self.answers[event.stream_id] = answer
             case DataReceived():
                 self.answers[event.stream_id].body += event.data
                 size = event.flow_controlled_length
@@ -306,8 +307,11 @@ class Tally:
     """Each request: its kind, when it began, how long it took, and what went wrong."""
 
     requests: list[tuple[str, float, float, str]] = field(default_factory=list)
-    written: list[str] = field(default_factory=list)
+    written: list[tuple[str, str, float]] = field(default_factory=list)
+    """Acknowledged rows: the key, the release that said so, when."""
     releases: list[str] = field(default_factory=list)
+    seen: list[tuple[str, float]] = field(default_factory=list)
+    """When each release was first seen on a page."""
     began: float = field(default_factory=time.monotonic)
 
     @property
@@ -331,8 +335,11 @@ class Tally:
                 (kind, round(at, 3), round(took, 3), error)
                 for kind, at, took, error in failures[:100]
             ],
-            "written": self.written,
+            "written": [key for key, _, _ in self.written],
+            "acknowledged": self.written,
             "releases": self.releases,
+            "seen": self.seen,
+            "began": self.began,
         }
 
 
@@ -382,6 +389,11 @@ class Visitors:
     def key(self) -> str:
         return f"{self.run}-{next(self.numbers)}"
 
+    def note_written(self, key: str, answer: Answer) -> None:
+        """Acknowledged: by whom, and at what time of this machine's monotonic clock."""
+        release = answer.headers.get("x-release", "")
+        self.tally.written.append((key, release, time.monotonic()))
+
     async def new(self) -> None:
         """The page, over a connection and a handshake of its own."""
         async with self.site.fresh() as connection:
@@ -394,6 +406,7 @@ class Visitors:
         name = release[0] if release else ""
         if name not in self.assets:
             self.tally.releases.append(name)
+            self.tally.seen.append((name, time.monotonic()))
             self.assets[name] = re.findall(r'"(/static/[^"]+)"', page)
             if len(self.assets) > REMEMBERED:
                 del self.assets[next(iter(self.assets))]
@@ -419,8 +432,8 @@ class Visitors:
         """A row that must be in the database once it is acknowledged."""
         key = self.key()
         async with self.site.fresh() as connection:
-            expect(await connection.ask("POST", f"/load/write?key={key}"), 201)
-        self.tally.written.append(key)
+            answer = await connection.ask("POST", f"/load/write?key={key}")
+        self.note_written(key, expect(answer, 201))
 
     async def form(self) -> None:
         """A page with a form, and the form sent, cookie and all."""
@@ -443,8 +456,7 @@ class Visitors:
                 Referer=f"https://{self.site.domain}/",
                 Cookie=page.headers["set-cookie"].partition(";")[0],
             )
-        expect(answer, 302)
-        self.tally.written.append(key)
+        self.note_written(key, expect(answer, 302))
 
     async def slow(self) -> None:
         """A request that is in flight for seconds."""
@@ -477,8 +489,8 @@ class Visitors:
 
     async def http2_write(self) -> None:
         key = self.key()
-        await self.over_http2("POST", f"/load/write?key={key}", 201)
-        self.tally.written.append(key)
+        answer = await self.over_http2("POST", f"/load/write?key={key}", 201)
+        self.note_written(key, answer)
 
     async def http2_slow(self) -> None:
         await self.over_http2("GET", f"/load/slow?seconds={SLOW}", 200)

@@ -1,66 +1,26 @@
 """No request fails while releases change, sites come and go, or the processor is starved.
 
-SWITCHES is how many (20 unless set; a release is tried with 100): `SWITCHES=100 pytest
-tests/server/test_switch.py -s` prints the figures too.
+SWITCHES is how many (12 unless set, each kind once; a release is tried with 100):
+`SWITCHES=100 pytest tests/server/test_switch.py -s` prints the figures too.
 """
 
-import itertools
-import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
+from tests.server.changes import Changes, assert_nothing_failed, stored, take_load
 from tests.server.load import MIX, Load
 from tests.server.machines import Server
-from tests.server.project import Done, Project
+from tests.server.project import Project
 
 DOMAIN, SECOND, FURTHER = "mysite.test", "second.test", "further.test"
-SWITCHES = int(os.environ.get("SWITCHES", "20"))
+SWITCHES = int(os.environ.get("SWITCHES", "12"))
 STARVED = max(3, SWITCHES // 5)
 RATE = 100  # requests a second, at the least
-
-VIEWS = '''"""What the load asks for: an answer that takes long, an upload, a row."""
-
-import hashlib
-import time
-
-from django.http import HttpResponse
-from django.views.decorators.csrf import csrf_exempt
-
-from .models import Entry
-
-
-def slow(request):
-    time.sleep(float(request.GET["seconds"]))
-    return HttpResponse("done")
-
-
-@csrf_exempt
-def upload(request):
-    digest = hashlib.sha256()
-    while piece := request.read(65536):
-        digest.update(piece)
-    return HttpResponse(digest.hexdigest())
-
-
-@csrf_exempt
-def write(request):
-    Entry.objects.create(name=request.GET["key"], message="load")
-    return HttpResponse(status=201)
-'''
-
-URLS = """from . import load
-
-urlpatterns += [
-    path("load/slow", load.slow),
-    path("load/upload", load.upload),
-    path("load/write", load.write),
-]
-"""
 
 
 @pytest.fixture(scope="module")
@@ -72,70 +32,16 @@ def server(new_server) -> Server:
 def project(new_project, server) -> Project:
     project = new_project()
     project.target(server, domain=DOMAIN)
-    project.write("mysite/load.py", VIEWS)
-    project.write("mysite/urls.py", project.read("mysite/urls.py") + URLS)
+    take_load(project)
     project.deploy()
     return project
 
 
-class Changes:
-    """What puts another container before the users, each in its turn."""
-
-    def __init__(self, project: Project) -> None:
-        self.project, self.number = project, itertools.count(1)
-
-    def __iter__(self) -> Iterator[Callable[[], Done]]:
-        return itertools.cycle(
-            [self.deploy, self.restart, self.deploy, self.rollback, self.environment]
-        )
-
-    def deploy(self) -> Done:
-        """A changed page and a changed stylesheet, and so another hashed name."""
-        mark = f"{next(self.number)}"
-        for path, text in (
-            ("mysite/templates/home.html", "<!-- change {} -->\n"),
-            ("mysite/static/site/style.css", "/* change {} */\n"),
-        ):
-            before = self.project.read(path).partition(text.partition("{")[0])[0]
-            self.project.write(path, before + text.format(mark))
-        return self.project.inv("deploy")
-
-    def restart(self) -> Done:
-        return self.project.inv("restart")
-
-    def rollback(self) -> Done:
-        return self.project.inv("rollback", "--yes")
-
-    def environment(self) -> Done:
-        return self.project.inv("env.set", f"CHANGE={next(self.number)}")
-
-
-def stored(server: Server) -> set[str]:
-    """The keys of all rows, as the release that serves sees them."""
-    query = "from mysite.models import Entry; print(*Entry.objects.values_list('name', flat=True))"
-    container = server.run("docker ps --quiet --filter label=stagetools.release")
-    script = (
-        f'docker exec {container} python -m stagetools.manage shell -v 0 -c "{query}"'
-    )
-    return set(server.run(script).split())
-
-
-def assert_nothing_failed(load: Load, server: Server) -> None:
-    report = load.report
-    figures = {k: v for k, v in report.items() if k not in ("written", "releases")}
-    figures["switches"] = len(report["releases"]) - 1
-    sys.stdout.write(json.dumps(figures, indent=1))
-    assert not report["failed"], (report["errors"], report["failures"])
-    lost = set(report["written"]) - stored(server)
-    assert not lost
-
-
 def test_no_request_fails_while_releases_change(project, server) -> None:
+    changes = Changes(project, server)
     with Load(server.address, DOMAIN) as load:
-        for change in itertools.islice(Changes(project), SWITCHES):
-            done = change()
-            assert done.status == 0, done
-    assert_nothing_failed(load, server)
+        changes.run(SWITCHES)
+    assert_nothing_failed(load, server, changes)
     assert load.report["requests"] / load.report["seconds"] >= RATE
     # the first and the last may serve before and after the load looks
     assert len(load.report["releases"]) >= SWITCHES
@@ -150,13 +56,13 @@ def test_no_request_fails_while_sites_and_domains_come_and_go(
     with Load(server.address, DOMAIN) as load:
         second.deploy()
         project.target(server, domain=DOMAIN, domains=[DOMAIN, FURTHER])
-        project.deploy()
+        project.deploy("--yes")
         with Load(server.address, FURTHER, rates={"new": 5}) as further:
             second.deploy()
             done = second.inv("remove", "--name", "second_prod")
             assert done.status == 0, done
         project.target(server, domain=DOMAIN)
-        project.deploy()
+        project.deploy("--yes")
     assert_nothing_failed(load, server)
     assert not further.report["failed"]
 
@@ -171,7 +77,7 @@ def test_renewing_the_proxy_is_no_outage(project, server) -> None:
         for _ in range(renewals):
             before = proxies(server)
             server.run("echo 0 >/srv/stagetools/proxy/version")
-            done = project.deploy()
+            done = project.deploy("--yes")
             assert "Proxy: Caddy runs" in done.text
             assert len(proxies(server)) == 1
             assert proxies(server) != before
@@ -203,8 +109,7 @@ def starvation() -> Iterator[None]:
 
 
 def test_no_request_fails_while_the_processor_is_starved(project, server) -> None:
+    changes = Changes(project, server)
     with Load(server.address, DOMAIN) as load, starvation():
-        for change in itertools.islice(Changes(project), STARVED):
-            done = change()
-            assert done.status == 0, done
-    assert_nothing_failed(load, server)
+        changes.run(STARVED)
+    assert_nothing_failed(load, server, changes)
