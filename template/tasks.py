@@ -13,7 +13,7 @@ from stagetools.deploy import environment, pipeline, relaunch, removal, running
 from stagetools.deploy.config import load, remember
 from stagetools.deploy.dry import DryTerminal
 from stagetools.deploy.stage import open_stage
-from stagetools.deploy.terminal import Terminal, told
+from stagetools.deploy.terminal import Terminal, number, told
 from stagetools.utils import get_expected_system_from_name
 
 ROOT = Path(__file__).parent
@@ -43,10 +43,13 @@ def stage_named(name: str, *, yes: bool = False, dry: bool = False) -> dict[str,
 
 @task(help=STAGE | ACCEPT | YES | WAIT | DRY)
 @told
-def deploy(context, stage="prod", accept_host_key="", yes=False, wait=0, dry_run=False):
+def deploy(
+    context, stage="prod", accept_host_key="", yes=False, wait="0", dry_run=False
+):
     """Put the working tree before the users: upload, build, migrate, switch."""
+    seconds = number("--wait", wait)
     named = stage_named(stage, yes=yes, dry=dry_run)
-    pipeline.deploy(ROOT, **named, accept=accept_host_key, wait=wait)
+    pipeline.deploy(ROOT, **named, accept=accept_host_key, wait=seconds)
 
 
 @task(
@@ -66,12 +69,15 @@ def rollback(
     to="",
     restore_database=False,
     yes=False,
-    wait=0,
+    wait="0",
     dry_run=False,
 ):
     """Serve an earlier release again, and undo the migrations it does not know."""
+    seconds = number("--wait", wait)
     with open_stage(**stage_named(stage, yes=yes, dry=dry_run)) as opened:
-        relaunch.rollback(opened, to=to, restore_database=restore_database, wait=wait)
+        relaunch.rollback(
+            opened, to=to, restore_database=restore_database, wait=seconds
+        )
 
 
 @task(help=dict(STAGE))
@@ -84,10 +90,11 @@ def releases(context, stage="prod"):
 
 @task(help=STAGE | WAIT | DRY)
 @told
-def restart(context, stage="prod", wait=0, dry_run=False):
+def restart(context, stage="prod", wait="0", dry_run=False):
     """Serve the same release from a new container; no request fails."""
+    seconds = number("--wait", wait)
     with open_stage(**stage_named(stage, dry=dry_run)) as opened:
-        relaunch.restart(opened, wait=wait)
+        relaunch.restart(opened, wait=seconds)
 
 
 @task(help=STAGE | ACCEPT)
@@ -108,10 +115,11 @@ def status(context, stage="prod", accept_host_key=""):
     }
 )
 @told
-def logs(context, stage="prod", tail=100, follow=False, since="", grep=""):
+def logs(context, stage="prod", tail="100", follow=False, since="", grep=""):
     """Show what the site has written: its requests, its warnings, its errors."""
+    lines = number("--tail", tail)
     with open_stage(**stage_named(stage)) as opened:
-        running.logs(opened, tail=tail, follow=follow, since=since, grep=grep)
+        running.logs(opened, tail=lines, follow=follow, since=since, grep=grep)
 
 
 @task(
@@ -187,10 +195,10 @@ def remove(context, stage="prod", name="", dry_run=False):
 
 @task(help={"port": "Where to serve; 8000 unless given."})
 @told
-def dev(context, port=8000):
+def dev(context, port="8000"):
     """Migrate this machine's database and serve the site on localhost."""
     local("-m", "stagetools.manage", "migrate", "--no-input")
-    local("-m", "stagetools.manage", "runserver", str(port))
+    local("-m", "stagetools.manage", "runserver", str(number("--port", port, least=1)))
 
 
 @task(help={"only": "Only tests whose name holds this word."})

@@ -329,6 +329,45 @@ def test_without_an_answer_it_says_what_to_write(toml, nobody: str | None) -> No
     assert path.read_text() == COMMENTED
 
 
+def test_a_user_may_be_typed_before_the_host_as_for_ssh(toml) -> None:
+    path = toml(COMMENTED)
+    config = remember(path, load(path, "prod"), ask=answer("ann@shop.test"))
+    assert (config.user, config.host) == ("ann", "shop.test")
+    assert load(path, "prod") == config
+
+
+@pytest.mark.parametrize("typed", ["a@", "@", "ssh://shop.test", "a b@c", "a@-c"])
+def test_what_is_no_user_and_host_is_refused(toml, typed: str) -> None:
+    path = toml(COMMENTED)
+    with pytest.raises(ConfigError) as caught:
+        remember(path, load(path, "prod"), ask=answer(typed))
+    assert caught.value.remedy
+    assert path.read_text() == COMMENTED
+
+
+def test_a_user_in_the_hosts_place_is_told_where_it_belongs(refuses) -> None:
+    error = refuses('[stages.prod]\nhost = "root@203.0.113.7"\ndomains = ["a.test"]\n')
+    assert error.remedy == 'Write user = "root" and host = "203.0.113.7".'
+
+
+def test_a_file_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+    (tmp_path / "deploy.toml").mkdir()
+    with pytest.raises(ConfigError, match=r"deploy\.toml cannot be read: Is a dir"):
+        load(tmp_path / "deploy.toml", "prod")
+
+
+def test_a_file_that_cannot_be_written_is_said(toml, monkeypatch) -> None:
+    path = toml(COMMENTED)
+
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    config = load(path, "prod")
+    monkeypatch.setattr(Path, "write_text", refused)
+    with pytest.raises(ConfigError, match="cannot be written: Permission denied"):
+        remember(path, config, ask=answer("h"))
+
+
 def test_an_answer_that_is_no_host_is_not_kept(toml) -> None:
     path = toml(COMMENTED)
     with pytest.raises(ConfigError, match="a name or an address"):

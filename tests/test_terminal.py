@@ -1,8 +1,13 @@
 """What a log file sees, how errors are told, and when a question is asked."""
 
 import io
+import os
 import re
+import shlex
+import signal
+import subprocess
 import sys
+import time
 
 import pytest
 from rich.console import Console
@@ -10,7 +15,7 @@ from rich.console import Console
 from stagetools.deploy.dry import DryHost, DryTerminal
 from stagetools.deploy.shell import Command, looks, prints, sh
 from stagetools.deploy.steps import changed
-from stagetools.deploy.terminal import Terminal, told
+from stagetools.deploy.terminal import Terminal, number, told, uninterrupted
 from stagetools.errors import CommandFailed, LockHeld, StageError, UsageError
 from tests.steps.scripted import ScriptedHost
 
@@ -141,6 +146,18 @@ def test_a_secret_comes_from_standard_input_without_a_terminal(
     assert log.ask_secret("KEY") == "hush "
 
 
+def test_ctrl_d_is_no_answer(desk, monkeypatch) -> None:
+    monkeypatch.setattr(sys, "stdin", Person(""))
+    assert desk.ask("Which?", "default") is None
+    assert not desk.confirm("Sure?")
+
+
+def test_a_secret_that_nobody_gives_is_not_an_empty_one(log, monkeypatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    with pytest.raises(UsageError, match="No value was given for KEY"):
+        log.ask_secret("KEY")
+
+
 # --- errors ---------------------------------------------------------------------------------
 
 
@@ -177,13 +194,107 @@ def test_the_servers_own_words_follow(capsys) -> None:
 
 def test_a_command_that_fails_unforeseen_is_told_too(capsys) -> None:
     error = CommandFailed("root@h: exit status 7", status=7, output="no space")
-    assert ends(error, capsys) == (1, "root@h: exit status 7\nno space\n")
+    status, said = ends(error, capsys)
+    assert (status, said.splitlines()) == (1, [
+        "On the server: a command on the server ended with exit status 7.",
+        "Read its last lines below, then run the same again.",
+        "no space",
+    ])  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("status", "own", "words"),
+    [(7, "no space", ["ended with exit status 7.", "Read its last lines below, then"]),
+     (-1, "", ["ended by a signal.", "It said nothing: run the same again."])],
+)  # fmt: skip
+def test_a_step_gives_its_name_to_a_command_that_fails(
+    log, capsys, status: int, own: str, words: list[str]
+) -> None:
+    failed = CommandFailed("root@h: exit status", status=status, output=own)
+    with pytest.raises(StageError) as caught, log.step("Prune"):
+        raise failed
+    assert caught.value.what.startswith("Prune: a command on the server ended")
+    _, said = ends(caught.value, capsys)
+    for word in [*words, own]:
+        assert word in said
+
+
+def test_a_step_that_has_words_of_its_own_keeps_them(log) -> None:
+    error = StageError("Build: no.")
+    with pytest.raises(StageError) as caught, log.step("Build"):
+        raise error
+    assert caught.value is error
+
+
+def test_what_nobody_foresaw_ends_in_words_too(capsys, monkeypatch) -> None:
+    monkeypatch.delenv("STAGETOOLS_TRACEBACK", raising=False)
+    status, said = ends(RuntimeError("no such thing"), capsys)
+    assert status == 1
+    assert said.startswith("RuntimeError: no such thing.\n")
+    assert "STAGETOOLS_TRACEBACK=1" in said
+
+
+def test_whoever_looks_for_a_mistake_may_have_the_traceback(monkeypatch) -> None:
+    monkeypatch.setenv("STAGETOOLS_TRACEBACK", "1")
+
+    @told
+    def task() -> None:
+        raise RuntimeError("no such thing")
+
+    with pytest.raises(RuntimeError):
+        task()
 
 
 def test_ctrl_c_ends_in_words(capsys) -> None:
     status, said = ends(KeyboardInterrupt(), capsys)
     assert status == 130
     assert said.startswith("Interrupted.")
+
+
+def test_ctrl_c_says_what_was_found_out_meanwhile(capsys) -> None:
+    _, said = ends(KeyboardInterrupt("R1 goes on serving."), capsys)
+    assert said == "Interrupted. R1 goes on serving.\n"
+
+
+def test_a_second_ctrl_c_breaks_into_no_undoing() -> None:
+    with uninterrupted():
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.05)
+    assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+
+
+def test_a_reader_who_goes_ends_no_task_in_its_midst() -> None:
+    """`inv deploy | head`: what was begun goes on, unseen, and without a complaint."""
+    code = """
+import sys, time
+from stagetools.deploy.terminal import Terminal, told
+@told
+def task():
+    terminal = Terminal()
+    for number in range(40):
+        with terminal.step(str(number)):
+            time.sleep(0.005)
+    sys.stderr.write("done")
+task()
+"""
+    words = f"{shlex.quote(sys.executable)} -c {shlex.quote(code)} | head -n 1"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", words], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "done")
+    assert done.stdout.startswith("✓ 0")
+
+
+@pytest.mark.parametrize("text", ["x", "", "-1", "1.5", None])
+def test_what_is_no_number_is_a_mistake_in_usage(text: object) -> None:
+    with pytest.raises(UsageError, match="--wait wants a whole number") as caught:
+        number("--wait", text)
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize("text", ["7", 7, " 7 "])
+def test_a_number_is_read_from_what_was_typed(text: object) -> None:
+    assert number("--wait", text) == 7
 
 
 def test_a_long_line_is_not_broken(capsys, monkeypatch) -> None:

@@ -19,6 +19,8 @@ __all__ = ["DOMAIN_MAX", "StageConfig", "bytes_in", "load", "remember", "stage_n
 DOMAIN_MAX = 80
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+_HOST = re.compile(r"(?!-)[^\s@/]*")
+_USER_AND_HOST = re.compile(r"(?!-)([^\s@]+)@([^\s@]+)")
 _PLACEHOLDER = re.compile(r"(?:.*\.)?example\.(?:com|net|org)|.*\.example")
 TLS = ("acme", "internal", "off")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(B|kB|KB|MB|GB)?", re.IGNORECASE)
@@ -143,6 +145,8 @@ def _stages(path: Path) -> dict[str, dict[str, Any]]:
             f"There is no {path.name} in {path.parent}.",
             remedy="Run this in the folder that holds it: the project's own.",
         ) from None
+    except OSError as error:
+        raise _not_ours(path, "read", error) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path.name} is not TOML: {error}.") from None
     _known(document, ("stages",), path.name)
@@ -210,9 +214,12 @@ def _checked(config: StageConfig, where: str) -> StageConfig:
     _check_numbers(config, where)
     _check_sizes(config, where)
     _check_pages(config, where)
-    if config.host.startswith("-") or any(c.isspace() for c in config.host):
+    if not _HOST.fullmatch(config.host):
+        user, _, host = config.host.rpartition("@")
+        remedy = f'Write user = "{user}" and host = "{host}".' if user else ""
         raise ConfigError(
-            f"host in {where} is a name or an address; not {config.host!r}."
+            f"host in {where} is a name or an address; not {config.host!r}.",
+            remedy=remedy or 'Such as host = "203.0.113.7".',
         )
     return config
 
@@ -276,10 +283,26 @@ def remember(
             f"[stages.{config.stage_name}] of {path.name} names no host.",
             remedy='Give one: host = "203.0.113.7".',
         )
-    answered = _checked(replace(config, host=host), path.name)
-    if not write:
-        return answered
-    document = tomlkit.parse(path.read_text(encoding="utf-8"))
-    document["stages"][config.stage_name]["host"] = host
-    path.write_text(tomlkit.dumps(document), encoding="utf-8")
+    typed = _USER_AND_HOST.fullmatch(host)  # as one types it for ssh
+    user, host = typed.groups() if typed else ("", host)
+    answered = _checked(replace(config, host=host, user=user or config.user), path.name)
+    if write:
+        answers = {"host": host, "user": user} if user else {"host": host}
+        _keep(path, config.stage_name, answers)
     return answered
+
+
+def _keep(path: Path, stage_name: str, answers: dict[str, str]) -> None:
+    try:
+        document = tomlkit.parse(path.read_text(encoding="utf-8"))
+        document["stages"][stage_name].update(answers)
+        path.write_text(tomlkit.dumps(document), encoding="utf-8")
+    except OSError as error:
+        raise _not_ours(path, "written", error) from None
+
+
+def _not_ours(path: Path, what: str, error: OSError) -> ConfigError:
+    return ConfigError(
+        f"{path.name} cannot be {what}: {error.strerror}.",
+        remedy=f"Give yourself the right to: {path}",
+    )

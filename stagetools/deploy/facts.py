@@ -1,7 +1,7 @@
 """Pure parsers: what the server printed, as frozen values."""
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 
 __all__ = ["Container", "Facts", "Record", "parse_facts", "span"]
@@ -31,10 +31,10 @@ class Record:
     """What is remembered of a deploy."""
 
     release: str
-    fingerprint: str  # of all that made it: sources, configuration, environment
-    who: str
-    commit: str
-    at: str  # ISO 8601, UTC
+    fingerprint: str = ""  # of all that made it: sources, configuration, environment
+    who: str = "somebody"
+    commit: str = ""
+    at: str = ""  # ISO 8601, UTC
     tree: str = ""  # SHA-256 of its sources' manifest
     origin: str = ""  # the release whose image and sources it has, when not its own
     why: str = "deploy"  # deploy, rollback, restart, env
@@ -54,18 +54,25 @@ class Record:
 
     @classmethod
     def parse(cls, text: str) -> "Record | None":
-        """The record, or None for what is none."""
+        """The record, or None for what is none.
+
+        A newer version of this library may have written other keys than this one knows.
+        """
+        known = {item.name for item in fields(cls)} - {"size"}
         try:
-            values = json.loads(text)
-            values["migrations"] = tuple(values.get("migrations", ()))
+            values = {k: v for k, v in json.loads(text).items() if k in known}
+            values["migrations"] = tuple(values.get("migrations") or ())
             return cls(**values)
         except (ValueError, TypeError, AttributeError):
             return None
 
     def age(self, now: datetime) -> str:
         """How long ago, in the largest whole unit: `3 h ago`."""
-        then = datetime.fromisoformat(self.at)
-        return f"{span(int((now - then).total_seconds()))} ago"
+        try:
+            then = datetime.fromisoformat(self.at)
+            return f"{span(int((now - then).total_seconds()))} ago"
+        except (ValueError, TypeError):
+            return "at an unknown time"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

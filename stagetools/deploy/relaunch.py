@@ -10,6 +10,9 @@ from stagetools.errors import StageError, UsageError
 __all__ = ["releases", "restart", "rollback"]
 
 
+_DOES = {"restart": "restarts", "env": "changes the environment"}
+
+
 def releases(stage: Stage) -> list[Record]:
     """The releases that are kept, the newest first."""
     return release.known(stage.host, stage.layout)
@@ -17,7 +20,7 @@ def releases(stage: Stage) -> list[Record]:
 
 def restart(stage: Stage, *, why: str = "restart", wait: float = 0) -> None:
     """Serve the same release from a new container, with the environment as it is now."""
-    with locked(stage, f"{why}s", wait=wait) as held:
+    with locked(stage, _DOES[why], wait=wait) as held:
         facts = server.look(stage.host, stage.layout)
         if not facts.release:
             raise _nothing_serves(stage)

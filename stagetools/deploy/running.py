@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from stagetools.deploy import relaunch
@@ -14,7 +15,7 @@ from stagetools.deploy.shell import sh
 from stagetools.deploy.stage import Stage
 from stagetools.deploy.steps import release, server
 from stagetools.deploy.steps.source import size
-from stagetools.errors import CommandFailed, StageError
+from stagetools.errors import CommandFailed, StageError, UsageError
 
 __all__ = ["logs", "manage", "releases", "ssh", "status"]
 
@@ -70,13 +71,20 @@ def _rows(
     )
     used = 100 - 100 * facts.disk_free // facts.disk_size
     return {
-        "site": ", ".join(stage.config.domains),
+        "site": _site(facts.domains, stage.config.domains),
         "release": f"{facts.release}{by}",
         "health": said,
         "uptime": f"{container.status}; server {stage.host.run(server_commands.uptime()).strip()}",
         "disk": f"{used} % used, {size(facts.disk_free)} free of {size(facts.disk_size)}",
         "docker": facts.docker,
     }
+
+
+def _site(served: tuple[str, ...], wanted: tuple[str, ...]) -> str:
+    """The domains that are served; and deploy.toml's, where it has others."""
+    differs = set(served) != set(wanted)
+    more = f" (deploy.toml has {', '.join(wanted)}: inv deploy)" if differs else ""
+    return (", ".join(served) or "none") + more
 
 
 def _health(stage: Stage, facts: Facts, container: Container) -> str:
@@ -105,17 +113,39 @@ def logs(stage: Stage, *, tail: int, follow: bool, since: str, grep: str) -> Non
     command = journal.journal(
         stage.layout, tail=tail, follow=follow, since=since, grep=grep
     )
-    stage.host.interact(command, terminal=False)
+    with suppress(KeyboardInterrupt):  # which is how one ends --follow
+        if stage.host.interact(command, terminal=False):
+            raise UsageError(
+                "The server's journal refused that.",
+                untouched="Nothing was changed.",
+                remedy="--since takes a span or a time: 1h, 30min, '2026-01-31 08:00'.",
+            )
 
 
 def manage(stage: Stage, command: str) -> int:
     """Run a management command in the release that serves; its exit status."""
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    typed = _words(command)
     container = _serving(stage, server.look(stage.host, stage.layout))
-    words = ["python", "-m", "stagetools.manage", *shlex.split(command)]
+    words = ["python", "-m", "stagetools.manage", *typed]
     return stage.host.interact(
         compose.run_inside(container.id, words, tty=terminal), terminal=terminal
     )
+
+
+def _words(command: str) -> list[str]:
+    """The command as a shell would part it."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        words = []
+    if not words:
+        raise UsageError(
+            f"{command!r} is not a command: it is empty, or a quote in it is not closed.",
+            untouched="Nothing was run.",
+            remedy="""Quote it once more as a whole: inv manage "shell -c 'print(1)'".""",
+        )
+    return words
 
 
 def ssh(stage: Stage) -> int:

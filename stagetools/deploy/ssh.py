@@ -6,13 +6,14 @@ commands go over Paramiko's channels, and Fabric does what it does best: the use
 ~/.ssh/config, jump hosts, agents and keys.
 """
 
+import os
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import fabric
 import paramiko
@@ -149,6 +150,8 @@ class FabricHost:
         """Whatever a lost connection raises, in words."""
         try:
             yield
+        except BrokenPipeError:
+            raise  # not the connection, but whoever reads this program's output
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise ConnectionFailed(
                 f"The connection to {self.address} was lost.",
@@ -157,14 +160,28 @@ class FabricHost:
             ) from error
 
     def interact(self, command: Command, *, terminal: bool) -> int:
-        result = self.connection.run(
-            self._rooted(command).text,
-            pty=terminal,
-            warn=True,
-            hide=False,
-            in_stream=None if terminal or not sys.stdin.closed else False,
-        )
-        return int(result.exited)
+        with self._explained():
+            if not terminal:
+                return self._join(command)
+            text = self._rooted(command).text
+            result = self.connection.run(text, pty=True, warn=True, hide=False)
+            return int(result.exited)
+
+    def _join(self, command: Command) -> int:
+        """Byte for byte, as a pipe: a dump is no text that could be read and written anew."""
+        channel = self._channel()
+        try:
+            channel.exec_command(self._rooted(command).text)
+            threading.Thread(target=_feed_input, args=(channel,), daemon=True).start()
+            complaints = threading.Thread(
+                target=_pour, args=(channel.recv_stderr, sys.stderr), daemon=True
+            )
+            complaints.start()
+            _pour(channel.recv, sys.stdout)
+            complaints.join()
+            return int(channel.recv_exit_status())
+        finally:
+            channel.close()
 
     def close(self) -> None:
         self.connection.close()
@@ -231,6 +248,22 @@ def _feed(channel: Any, data: bytes, on_sent: OnSent | None) -> None:
         channel.shutdown_write()
     except OSError:
         pass  # the command ended without reading all: its status says why
+
+
+def _feed_input(channel: Any) -> None:
+    """Standard input, but not a keyboard: another program may be reading that (`| less`)."""
+    with suppress(OSError, ValueError):
+        if sys.stdin and not sys.stdin.isatty():
+            while data := os.read(sys.stdin.fileno(), _CHUNK):
+                channel.sendall(data)
+        channel.shutdown_write()
+
+
+def _pour(receive: Callable[[int], bytes], to: TextIO) -> None:
+    """What comes, at once."""
+    while data := receive(_CHUNK):
+        to.buffer.write(data)
+        to.flush()
 
 
 def _lines(channel: Any) -> Iterator[str]:

@@ -1,11 +1,13 @@
 """What a person, or a log file, sees of a task: steps with their times, and errors in words."""
 
 import getpass
+import os
+import signal
 import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import wraps
 from typing import Any, NoReturn
 
@@ -18,9 +20,9 @@ from rich.table import Table
 from rich.text import Text
 
 from stagetools.deploy.steps import Outcome
-from stagetools.errors import CommandFailed, StageError
+from stagetools.errors import CommandFailed, StageError, UsageError
 
-__all__ = ["Step", "Terminal", "told"]
+__all__ = ["Step", "Terminal", "number", "told", "uninterrupted"]
 
 _TAIL = 6  # lines of a running command shown below its step
 _TITLE = 10  # columns
@@ -74,6 +76,14 @@ def _row() -> Table:
     return table
 
 
+class _Console(Console):
+    """A console whose reader may go (`inv deploy | head`): what was begun goes on unseen."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        _forget_output()
+
+
 class Terminal:
     """Prints the steps: live where a person looks on, plain lines where not."""
 
@@ -82,7 +92,7 @@ class Terminal:
 
     def __init__(self, console: Console | None = None, *, yes: bool = False) -> None:
         self.yes = yes
-        self.console = console or Console(highlight=False)
+        self.console = console or _Console(highlight=False)
         self.live = self.console.is_terminal
         self._shown: Live | None = None
 
@@ -108,6 +118,9 @@ class Terminal:
                     yield step
             else:
                 yield step
+        except CommandFailed as error:
+            self._close(step, "✗", "red", "failed")
+            raise _failed_in(title, error) from error
         except BaseException:
             self._close(step, "✗", "red", "failed")
             raise
@@ -154,20 +167,56 @@ class Terminal:
         if self._shown:
             self._shown.stop()
         hint = f" [{default}]" if default else ""
-        answer = self.console.input(f"{escape(question + hint)} ").strip() or default
+        try:
+            typed = self.console.input(f"{escape(question + hint)} ").strip()
+        except EOFError:  # Ctrl-D
+            self.say("")
+            return None
         if self._shown:
             self._shown.start()
-        return answer
+        return typed or default
 
     def ask_secret(self, name: str) -> str:
         """A value that is not shown while it is typed; without a terminal, standard input."""
-        if self.can_ask:
-            return getpass.getpass(f"{name}: ")
-        return sys.stdin.readline().rstrip("\n")
+        with suppress(EOFError):
+            if self.can_ask:
+                return getpass.getpass(f"{name}: ")
+            if sys.stdin and (line := sys.stdin.readline()):
+                return line.rstrip("\n")
+        raise UsageError(
+            f"No value was given for {name}.",
+            untouched="Nothing was changed.",
+            remedy=f"Write it into the command ({name}=VALUE), or on its standard input.",
+        )
 
     def confirm(self, question: str) -> bool:
         """Whether a person says yes."""
         return (self.ask(f"{question} (yes/no)") or "no").lower() in ("y", "yes")
+
+
+def number(option: str, text: object, *, least: int = 0) -> int:
+    """A whole number that was typed for an option; UsageError for anything else."""
+    try:
+        value = int(str(text))
+    except ValueError:
+        value = least - 1
+    if value < least:
+        raise UsageError(
+            f"{option} wants a whole number from {least} on; not {text!r}.",
+            untouched="Nothing was changed.",
+            remedy=f"Write {option} {least + 30}, for example.",
+        )
+    return value
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let no Ctrl-C break into what undoes a change."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def told(task: Callable[..., None]) -> Callable[..., None]:
@@ -179,22 +228,58 @@ def told(task: Callable[..., None]) -> Callable[..., None]:
             task(*args, **options)
         except StageError as error:
             _tell(error)
-        except KeyboardInterrupt:
-            Console(stderr=True).print(
-                "Interrupted. What serves was left as it was.", style="red"
-            )
+        except KeyboardInterrupt as error:
+            with uninterrupted():  # one who presses twice sees no traceback
+                words = str(error) or "inv status says what serves."
+                Console(stderr=True).print(f"Interrupted. {words}", style="red")
             sys.exit(130)
+        except BrokenPipeError:  # whoever read the output has seen enough
+            _forget_output()
+            sys.exit(141)  # as a shell has it: 128 and SIGPIPE
+        except Exception as error:
+            if os.environ.get("STAGETOOLS_TRACEBACK"):
+                raise
+            _tell(_unforeseen(error))
 
     return wrapper
 
 
+def _failed_in(title: str, error: CommandFailed) -> StageError:
+    """A failure that no step has words for; the server's own follow."""
+    how = f"with exit status {error.status}" if error.status > 0 else "by a signal"
+    read = "Read its last lines below, then" if error.output else "It said nothing:"
+    return StageError(
+        f"{title}: a command on the server ended {how}.",
+        remedy=f"{read} run the same again.",
+    )
+
+
+def _unforeseen(error: Exception) -> StageError:
+    """A mistake of ours, or a file or program of this machine."""
+    return StageError(
+        f"{type(error).__name__}: {error or 'no words'}.",
+        untouched="This was not foreseen. inv status says what serves.",
+        remedy="To report it: the same command, with STAGETOOLS_TRACEBACK=1 before it,"
+        " shows where it happened.",
+    )
+
+
 def _tell(error: StageError) -> NoReturn:
     console = Console(stderr=True, highlight=False, soft_wrap=True)
+    cause = error if isinstance(error, CommandFailed) else error.__cause__
+    if isinstance(error, CommandFailed):
+        error = _failed_in("On the server", error)
     console.print(Text(error.what, style="bold red"))
     for part in (error.untouched, error.remedy):
         if part:
             console.print(Text(part))
-    cause = error if isinstance(error, CommandFailed) else error.__cause__
     if isinstance(cause, CommandFailed) and cause.output:
         console.print(Text(cause.output, style="dim"))
     sys.exit(error.exit_code)
+
+
+def _forget_output() -> None:
+    """Write to nobody from now on: Python's own last flush would complain."""
+    with suppress(OSError, ValueError):
+        nobody = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nobody, sys.stdout.fileno())

@@ -23,6 +23,7 @@ from stagetools.deploy.commands import (
     server,
     site,
 )
+from stagetools.deploy.facts import Record, parse_facts
 from stagetools.deploy.layout import Layout
 from stagetools.deploy.shell import Command, Secret, as_root, script, sh
 from stagetools.utils import get_expected_system_from_name
@@ -145,13 +146,56 @@ def test_logs_since_a_span_means_that_long_ago(said: str, given: str) -> None:
 
 
 def test_logs_ask_for_no_more_than_was_said() -> None:
-    command = logs.journal(LAYOUT, tail=5, follow=True, since="", grep="a b")
+    command = logs.journal(LAYOUT, tail=5, follow=True, since="", grep="")
     words = shlex.split(command.text)
-    assert words[-1] == "CONTAINER_TAG=shop_prod"
-    assert "--grep=a b" in words
+    assert words[0] == "journalctl"
+    assert "CONTAINER_TAG=shop_prod" in words
+    assert not [word for word in words if word.startswith("--grep")]
     assert "--follow" in words
     assert "--lines=5" in words
     assert not [word for word in words if word.startswith("--since")]
+
+
+JOURNAL = """
+case " $* " in
+  *" --sync "*|*" --lines=0 "*) ;;
+  *" --follow "*) echo "later" ;;
+  *) for line in newest middle oldest; do echo "$line"; done ;;
+esac
+"""
+
+
+@pytest.mark.parametrize("follow", [False, True])
+def test_a_plain_word_is_looked_for_and_the_oldest_line_comes_first(
+    tmp_path, follow: bool
+) -> None:
+    """journalctl itself takes a regular expression, and begins with the newest line."""
+    machine = Machine(tmp_path)
+    machine.program("journalctl", JOURNAL)
+    command = logs.journal(LAYOUT, tail=3, follow=follow, since="1h", grep="a.[b")
+    said = machine.run(command).split()
+    assert said == ["oldest", "middle", "newest", *(["later"] if follow else [])]
+    asked = [line for line in machine.said if "--grep" in line]
+    assert len(asked) == 1 + follow
+    for line in asked:
+        assert r"--grep=a\.\[b --case-sensitive=false" in line
+    assert "--lines=3 --since=-1h --until=@" in asked[0]
+    assert "--since=-1h" not in "".join(asked[1:])
+
+
+def test_a_record_with_a_backslash_is_printed_as_it_was_written(tmp_path) -> None:
+    """A dash's echo makes a line break of `\\n`, and the record is none any more."""
+    machine = Machine(tmp_path)
+    record = Record(release="R1", who="DOMAIN\\nadja@pc")
+    for path, text in (
+        (LAYOUT.record("R1"), record.to_json()),
+        (LAYOUT.env_file, "A=1"),
+    ):
+        machine.at(path).parent.mkdir(parents=True, exist_ok=True)
+        machine.at(path).write_text(text)
+    machine.at(LAYOUT.site_dir).mkdir(parents=True)
+    machine.at(LAYOUT.current).symlink_to("run/R1.sock")
+    assert parse_facts(machine.run(server.look(LAYOUT))).record == record
 
 
 def test_compose_is_told_the_releases_own_files() -> None:

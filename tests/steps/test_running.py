@@ -14,7 +14,7 @@ from stagetools.deploy.facts import Record
 from stagetools.deploy.stage import Stage
 from stagetools.deploy.steps import server
 from stagetools.deploy.terminal import Terminal
-from stagetools.errors import StageError
+from stagetools.errors import StageError, UsageError
 from tests.steps.conftest import OLD
 from tests.steps.scripted import ScriptedHost, failure
 
@@ -72,6 +72,25 @@ def test_one_that_is_not_is_told_in_its_own_words(desk) -> None:
     with pytest.raises(StageError, match="503 the database is away"):
         running.status(stage)
     assert "health   503 the database is away\n" in printed(stage)
+
+
+def test_the_domains_are_those_that_are_served(desk) -> None:
+    stage = desk(WELL, record=None, domains=("old.test", "www.old.test"))
+    running.status(stage)
+    assert (
+        "site     old.test, www.old.test (deploy.toml has shop.test: inv deploy)\n"
+        in (printed(stage))
+    )
+    stage = desk(WELL, record=None)
+    running.status(stage)
+    assert "site     shop.test\n" in printed(stage)
+
+
+@pytest.mark.parametrize("command", ["shell -c 'x", "", "   ", 'a "'])
+def test_a_command_whose_quotes_are_not_closed_is_refused(desk, command: str) -> None:
+    with pytest.raises(UsageError, match="a quote in it is not closed") as caught:
+        running.manage(desk(WELL), command)
+    assert caught.value.remedy
 
 
 def test_releases_are_listed_with_what_serves_and_how_it_is(desk) -> None:

@@ -30,10 +30,11 @@ def look(layout: Layout) -> Command:
         current=$(readlink "$4/current.sock" 2>/dev/null || true)
         release=${current#run/}; release=${release%.sock}
         echo "release=$release"
-        test -z "$release" || echo "record=$(cat "$3/$release.json" 2>/dev/null || true)"
+        # not echo: a dash's reads the backslash of a Windows user's name as an escape
+        test -z "$release" || printf 'record=%s\\n' "$(cat "$3/$release.json" 2>/dev/null || true)"
         echo "taken_ports=$(ss -Hltnp 'sport = :80 or sport = :443' 2>/dev/null |
           sed -n 's/.*users:(("\\([^"]*\\)".*/\\1/p' | sort -u | tr '\\n' ' ')"
-        echo "authority=$(tr '\\n' '|' 2>/dev/null <"$5/authority.caddy" || true)"
+        printf 'authority=%s\\n' "$(tr '\\n' '|' 2>/dev/null <"$5/authority.caddy" || true)"
         echo "proxy_version=$(cat "$5/version" 2>/dev/null || true)"
         echo "proxy=$(cat "$5/compose.yaml" "$5/Caddyfile" 2>/dev/null | sha256sum | cut -c1-64)"
         if docker version --format 'docker={{.Server.Version}}' 2>/dev/null; then
