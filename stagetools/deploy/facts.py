@@ -92,6 +92,7 @@ class Facts:
     uid: str
     gid: str
     env: str  # SHA-256 of the environment file
+    home_is_roots: bool  # not so in 0.1.0: its homes are brought to that
     domains: tuple[str, ...]
     release: str  # the one that serves, or empty
     record: Record | None
@@ -99,6 +100,7 @@ class Facts:
     proxy_version: int  # of those that it runs with; 0 while there is none
     authority: str  # how certificates are made on this server, in Caddy's words
     taken_ports: tuple[str, ...]  # the programs that listen on port 80 or 443
+    data_dir: str  # where the live database lies; empty where no release serves
     database: int  # bytes of the SQLite file
     docker: str
     compose: str
@@ -109,7 +111,8 @@ class Facts:
     def is_ready(self) -> bool:
         """Whether Docker and the installation's account are there."""
         docker = bool(self.docker and self.compose and self.buildx)
-        return docker and bool(self.uid) and bool(self.env)
+        account = bool(self.uid) and bool(self.env) and self.home_is_roots
+        return docker and account
 
     @property
     def proxy_runs(self) -> bool:
@@ -149,6 +152,7 @@ def parse_facts(text: str) -> Facts:
         uid=values["uid"],
         gid=values["gid"],
         env=values["env"],
+        home_is_roots=values.get("home_is_roots") == "yes",
         domains=tuple(values["domains"].split()),
         release=values["release"],
         record=Record.parse(values.get("record", "")),
@@ -156,6 +160,7 @@ def parse_facts(text: str) -> Facts:
         proxy_version=int(values["proxy_version"] or 0),
         authority=values["authority"].replace("|", "\n").strip(),
         taken_ports=tuple(values["taken_ports"].split()),
+        data_dir=values.get("data_dir", ""),
         database=int(values["database"] or 0),
         docker=values.get("docker", ""),
         compose=values.get("compose", ""),

@@ -5,13 +5,16 @@ from pathlib import PurePosixPath
 
 from stagetools.system import System
 
-__all__ = ["PROXY_DIR", "ROOT", "WEB_DIR", "Layout"]
+__all__ = ["LAYOUT", "PROXY_DIR", "ROOT", "WEB_DIR", "Layout"]
 
 ROOT = PurePosixPath("/srv/stagetools")
 PROXY_DIR = ROOT / "proxy"
 """The proxy's compose project, shared by every installation of the server."""
 WEB_DIR = ROOT / "web"
 """What the proxy sees: `sites/<name>` for each installation, `hosts/<domain>` to find it by."""
+
+LAYOUT = 2
+"""Of an account's directories: since 2 the home is root's; `ensure_account` brings it there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ class Layout:
 
     @property
     def run_dir(self) -> PurePosixPath:
-        """`…/sites/shop_prod/run`: the releases' sockets; the only part that is not root's."""
+        """`…/sites/shop_prod/run`: the releases' sockets; the only part where others may write."""
         return self.site_dir / "run"
 
     def socket(self, release: str) -> PurePosixPath:

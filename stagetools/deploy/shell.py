@@ -2,8 +2,19 @@
 
 import shlex
 from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
 
-__all__ = ["Command", "Secret", "as_root", "looks", "prints", "script", "sh"]
+__all__ = [
+    "Command",
+    "Secret",
+    "as_root",
+    "looks",
+    "prints",
+    "script",
+    "script_file",
+    "sh",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +57,16 @@ def script(text: str, *values: object, interpreter: str = "sh") -> Command:
     It stops at the first command that fails, and at a variable that nobody set.
     """
     return sh(interpreter, "-euc", text.strip("\n"), "stagetools", *values)
+
+
+def script_file(name: str, *values: object, interpreter: str = "sh") -> Command:
+    """The script of that name in `scripts/`, which meets its values as "$1", "$2"."""
+    return script(_script(name), *values, interpreter=interpreter)
+
+
+@cache
+def _script(name: str) -> str:
+    return (Path(__file__).parent / "scripts" / name).read_text("utf-8")
 
 
 def as_root(command: Command) -> Command:

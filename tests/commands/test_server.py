@@ -6,7 +6,7 @@ import pytest
 
 from stagetools.deploy.commands import server
 from stagetools.deploy.facts import parse_facts
-from stagetools.deploy.layout import PROXY_DIR
+from stagetools.deploy.layout import LAYOUT, PROXY_DIR
 from stagetools.deploy.steps import server as steps
 
 DOCKER = """
@@ -57,6 +57,7 @@ def test_a_deployed_server_is_told_as_it_stands(bare, layout) -> None:
         """,
     )
     bare.at(layout.env_file).write_text('SECRET_KEY="s"\n')
+    (bare.at(layout.home) / ".layout").write_text(f"{LAYOUT}\n")
     bare.at(layout.system.database_sqlite_path).write_text("four")
     (bare.at(layout.site_dir) / "site").write_text("a.test\nb.test\n")
     bare.at(layout.current).symlink_to("run/R1.sock")
@@ -82,6 +83,56 @@ def test_a_deployed_server_is_told_as_it_stands(bare, layout) -> None:
     assert serving.status == "Up 3 minutes"
 
 
+@pytest.fixture
+def serving(bare, layout):
+    """R1 serves, and its database is four bytes long."""
+    bare.at(layout.current).symlink_to("run/R1.sock")
+    bare.at(layout.compose_env("R1")).write_text("STAGETOOLS_RELEASE=R1\n")
+    bare.at(layout.system.database_sqlite_path).write_text("four")
+    return bare
+
+
+def test_the_live_database_is_that_of_the_release_that_serves(serving, layout) -> None:
+    facts = steps.look(serving, layout)
+    assert facts.data_dir == str(serving.at(layout.data_dir))
+    assert facts.database == 4
+    other = layout.home / "data-R1"
+    serving.at(other).mkdir()
+    (serving.at(other) / "shop.sqlite3").write_text("seven..")
+    serving.at(layout.compose_env("R1")).write_text(
+        f"STAGETOOLS_DATA={serving.at(other)}\nWEB_CONCURRENCY=2\n"
+    )
+    facts = steps.look(serving, layout)
+    assert (facts.data_dir, facts.database) == (str(serving.at(other)), 7)
+
+
+def test_a_database_that_is_a_link_is_not_followed(serving, layout) -> None:
+    """The account may write there: the size of another's file is none of its business."""
+    elsewhere = serving.root / "elsewhere"
+    elsewhere.write_text("x" * 100_000)
+    path = serving.at(layout.system.database_sqlite_path)
+    path.unlink()
+    path.symlink_to(elsewhere)
+    assert steps.look(serving, layout).database != 100_000
+
+
+def test_an_account_of_an_older_layout_is_not_ready(serving, layout) -> None:
+    serving.program("docker", DOCKER)
+    serving.program("id", "echo 998")
+    serving.at(layout.env_file).write_text('SECRET_KEY="s"\n')
+    mark = serving.at(layout.home) / ".layout"
+    for text, ready in (
+        (None, False),
+        ("1\n", False),
+        ("no number", False),
+        (f"{LAYOUT}\n", True),
+        (f"{LAYOUT + 1}\n", True),
+    ):
+        if text is not None:
+            mark.write_text(text)
+        assert steps.look(serving, layout).is_ready is ready, text
+
+
 def test_a_paused_site_serves_no_release(bare, layout) -> None:
     (bare.at(layout.site_dir) / "paused.sock").symlink_to("run/R1.sock")
     assert steps.look(bare, layout).release == ""
@@ -92,6 +143,7 @@ def test_a_paused_site_serves_no_release(bare, layout) -> None:
 
 @pytest.fixture
 def prepared(machine):
+    machine.program("chown", "true")
     machine.program("useradd", 'touch "$(dirname "$said")/account"')
     machine.program("id", 'test -e "$(dirname "$said")/account"')
     machine.program(
@@ -140,10 +192,46 @@ def test_an_empty_environment_file_is_made_anew(prepared, layout) -> None:
     assert prepared.at(layout.env_file).read_text().startswith('SECRET_KEY="')
 
 
-def test_data_is_the_accounts_and_sources_are_not(prepared, layout) -> None:
+def test_data_is_the_accounts_and_all_else_is_roots(prepared, layout) -> None:
     prepared.run(server.ensure_account(layout))
-    calls = [call for call in prepared.said if call.startswith("install")]
-    own = " ".join(call for call in calls if "-o shop_prod" in call)
-    for path in (layout.data_dir, layout.media_dir, layout.backups_dir, layout.run_dir):
-        assert str(prepared.at(path)) in own
-    assert str(prepared.at(layout.releases_dir)) not in own
+    calls = [call.split() for call in prepared.said if call.startswith("install")]
+    owners = {
+        path: (call[call.index("-o") + 1], call[call.index("-m") + 1])
+        for call in calls
+        if "-o" in call
+        for path in call[6:]
+    }
+    own = (layout.data_dir, layout.media_dir, layout.backups_dir, layout.assets_dir)
+    for path in own:
+        assert owners[str(prepared.at(path))] == ("shop_prod", "0750")
+    assert owners[str(prepared.at(layout.home))] == ("root", "0750")
+    assert owners[str(prepared.at(layout.releases_dir))] == ("root", "0755")
+    assert owners[str(prepared.at(layout.run_dir))] == ("root", "1777")
+
+
+def test_a_directory_that_is_a_link_is_left_as_it_is(prepared, layout) -> None:
+    """`data` leads to the live copy; root may have put uploads on another disk."""
+    for path in (layout.data_dir, layout.media_dir):
+        prepared.at(path).rmdir()
+        prepared.at(path).symlink_to(prepared.root / "elsewhere")
+    prepared.run(server.ensure_account(layout))
+    assert not (prepared.root / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("which", ["env_file", "releases_dir"])
+def test_a_link_where_roots_files_lie_is_refused(prepared, layout, which: str) -> None:
+    path = prepared.at(getattr(layout, which))
+    if path.is_dir():
+        path.rmdir()
+    path.symlink_to(prepared.root / "elsewhere")
+    done = prepared.attempt(server.ensure_account(layout))
+    assert done.returncode != 0
+    assert f"{path} is a link" in done.stderr.decode()
+    assert not (prepared.root / "elsewhere").exists()
+
+
+def test_a_home_of_an_older_layout_is_converted_once(prepared, layout) -> None:
+    prepared.run(server.ensure_account(layout))
+    (prepared.at(layout.home) / ".layout").unlink()
+    assert "directories" in steps.ensure_account(prepared, layout).text
+    assert not steps.ensure_account(prepared, layout).changed

@@ -25,6 +25,8 @@ database=
 uid=
 gid=
 env=
+home_is_roots=
+data_dir=
 domains=
 release=
 taken_ports=
@@ -48,6 +50,8 @@ def deployed(*lines: str) -> str:
         "uid": "998",
         "gid": "997",
         "env": "5e",
+        "home_is_roots": "yes",
+        "data_dir": "/home/shop_prod/data",
         "release": "R1",
         "database": "4096",
     }
@@ -94,11 +98,11 @@ def test_a_deployed_server() -> None:
     assert len(facts.containers) == 3
 
 
-@pytest.mark.parametrize("missing", ["docker=28.0", "compose=2.33", "buildx=yes", "uid=998", "env=5e"])  # fmt: skip
+@pytest.mark.parametrize("missing", ["docker=28.0", "compose=2.33", "buildx=yes", "uid=998", "env=5e", "home_is_roots=yes"])  # fmt: skip
 def test_whatever_is_missing_the_server_is_not_ready(missing: str) -> None:
     key = missing.partition("=")[0]
     text = deployed().replace(
-        f"{missing}\n", f"{key}=\n" if key in ("uid", "env") else ""
+        f"{missing}\n", f"{key}=\n" if key in ("uid", "env", "home_is_roots") else ""
     )
     assert not parse_facts(text).is_ready
 

@@ -148,6 +148,19 @@ def test_the_account_may_not_log_in_and_secrets_are_roots_alone(first, server) -
     assert "SECRET_KEY=" in server.run("cat /home/mysite_prod/env")
 
 
+def test_what_root_reads_lies_where_no_container_can_write(first, server) -> None:
+    home, run = "/home/mysite_prod", "/srv/stagetools/web/sites/mysite_prod/run"
+    assert server.run(f"stat -c '%U %G %a' {home}") == "root mysite_prod 750"
+    assert server.run(f"stat -c '%U %a' {home}/releases") == "root 755"
+    assert server.run(f"stat -c '%U %G %a' {run} ") == "root root 1777"
+    inside = {mount["Source"] for mount in web(server)["Mounts"]}
+    assert inside == {f"{home}/{of}" for of in ("data", "media", "static-archive")} | {
+        run
+    }
+    for own in ("data", "media", "static-archive", "backups"):
+        assert server.run(f"stat -c '%U %a' {home}/{own}") == "mysite_prod 750"
+
+
 def test_what_must_not_travel_did_not(first, server) -> None:
     sources = server.run("find /home/mysite_prod/releases -type f")
     assert "/manage.py" in sources

@@ -153,7 +153,7 @@ def looked(ready: Facts) -> str:
     return (
         "os=debian\nos_version=13\nos_codename=trixie\nnow=20260131-080000\nnewest=\n"
         "cores=2\nmemory_kb=2097152\ndisk_free_kb=10485760\ndisk_size_kb=20971520\n"
-        "systemd=yes\ndatabase=\nuid=998\ngid=997\nenv=5e\ndomains=\nrelease=\n"
+        "systemd=yes\ndatabase=\nuid=998\ngid=997\nenv=5e\nhome_is_roots=yes\ndomains=\nrelease=\n"
         f"taken_ports=caddy\nauthority=cert_issuer internal\nproxy={ready.proxy}\n"
         f"proxy_version={ready.proxy_version}\n"
         "docker=28.0\ncompose=2.33\nbuildx=yes\n"

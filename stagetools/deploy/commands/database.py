@@ -48,6 +48,8 @@ def run(layout: Layout, release: str, *words: str) -> Command:
         *compose_words(
             layout, release, "--progress", "quiet", "run", "--rm", "--no-deps"
         ),
+        # a release that serves has no way to the snapshots; what works on the database has
+        *("--volume", f"{layout.backups_dir}:{layout.backups_dir}"),
         *("--no-TTY", "--name", name, "web", "python", "-m", "stagetools.database"),
         *words,
     )

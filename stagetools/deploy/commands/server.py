@@ -2,55 +2,25 @@
 
 from collections.abc import Sequence
 
-from stagetools.deploy.layout import PROXY_DIR, Layout
+from stagetools.deploy.layout import LAYOUT, PROXY_DIR, Layout
 from stagetools.deploy.limits import LOCK
-from stagetools.deploy.shell import Command, looks, script, sh
+from stagetools.deploy.shell import Command, looks, script, script_file, sh
 
 __all__ = ["docker_repository", "ensure_account", "hold_lock", "install", "look"]
 
 
 def look(layout: Layout) -> Command:
     """Print what the steps decide on, one `key=value` a line; changes nothing."""
-    command = script(
-        """
-        . /etc/os-release
-        echo "os=$ID"; echo "os_version=${VERSION_ID:-}"; echo "os_codename=${VERSION_CODENAME:-}"
-        echo "now=$(date -u +%Y%m%d-%H%M%S)"
-        echo "newest=$(ls "$3" 2>/dev/null | sed -n 's/[.]manifest$//p' | tail -n 1)"
-        echo "cores=$(nproc)"
-        echo "memory_kb=$(sed -n 's/^MemTotal: *\\([0-9]*\\).*/\\1/p' /proc/meminfo)"
-        echo "disk_free_kb=$(df -kP / | awk 'NR==2 {print $4}')"
-        echo "disk_size_kb=$(df -kP / | awk 'NR==2 {print $2}')"
-        echo "systemd=$(test -d /run/systemd/system && echo yes || true)"
-        echo "database=$(stat -c %s "$6" 2>/dev/null || true)"
-        echo "uid=$(id -u "$1" 2>/dev/null || true)"
-        echo "gid=$(id -g "$1" 2>/dev/null || true)"
-        echo "env=$(sha256sum <"$2" 2>/dev/null | cut -c1-64 || true)"
-        echo "domains=$(test -f "$4/site" && tr '\\n' ' ' <"$4/site" || true)"
-        current=$(readlink "$4/current.sock" 2>/dev/null || true)
-        release=${current#run/}; release=${release%.sock}
-        echo "release=$release"
-        # not echo: a dash's reads the backslash of a Windows user's name as an escape
-        test -z "$release" || printf 'record=%s\\n' "$(cat "$3/$release.json" 2>/dev/null || true)"
-        echo "taken_ports=$(ss -Hltnp 'sport = :80 or sport = :443' 2>/dev/null |
-          sed -n 's/.*users:(("\\([^"]*\\)".*/\\1/p' | sort -u | tr '\\n' ' ')"
-        printf 'authority=%s\\n' "$(tr '\\n' '|' 2>/dev/null <"$5/authority.caddy" || true)"
-        echo "proxy_version=$(cat "$5/version" 2>/dev/null || true)"
-        echo "proxy=$(cat "$5/compose.yaml" "$5/Caddyfile" 2>/dev/null | sha256sum | cut -c1-64)"
-        if docker version --format 'docker={{.Server.Version}}' 2>/dev/null; then
-          docker compose version --short 2>/dev/null | sed 's/^/compose=/' || true
-          docker buildx version >/dev/null 2>&1 && echo buildx=yes || true
-          docker ps --all --no-trunc --filter label=stagetools.system \
-            --filter label=com.docker.compose.oneoff=False --format \
-            'container={{.ID}} {{.Label "stagetools.system"}} {{.Label "stagetools.release"}} {{.State}} {{.Status}}'
-        fi
-        """,
+    command = script_file(
+        "look.sh",
         layout.system.name,
         layout.env_file,
         layout.releases_dir,
         layout.site_dir,
         PROXY_DIR,
+        layout.home,
         layout.system.database_sqlite_path,
+        LAYOUT,
     )
     return looks(command)
 
@@ -90,31 +60,14 @@ def docker_repository(os: str, codename: str) -> Command:
 
 def ensure_account(layout: Layout) -> Command:
     """The installation's user, directories and secrets; says `created` for what was missing."""
-    return script(
-        """
-        name=$1 home=$2 env=$3 releases=$4 site=$5
-        if ! id -u "$name" >/dev/null 2>&1; then
-          useradd --system --user-group --no-create-home --home-dir "$home" --shell /usr/sbin/nologin "$name"
-          echo "created user $name"
-        fi
-        install -d -m 0755 /srv/stagetools /srv/stagetools/web /srv/stagetools/web/sites \
-          /srv/stagetools/web/hosts "$site"
-        install -d -o "$name" -g "$name" -m 0750 "$home" "$site/run"
-        shift 5
-        install -d -o "$name" -g "$name" -m 0750 "$@"
-        install -d -m 0755 "$releases"
-        if ! test -s "$env"; then
-          umask 077
-          printf 'SECRET_KEY="%s"\\n' "$(head -c 48 /dev/urandom | base64 -w0 | tr '+/' '-_')" >"$env.new"
-          mv "$env.new" "$env"
-          echo "created secrets"
-        fi
-        """,
+    return script_file(
+        "account.sh",
         layout.system.user,
         layout.home,
         layout.env_file,
         layout.releases_dir,
         layout.site_dir,
+        LAYOUT,
         layout.data_dir,
         layout.media_dir,
         layout.backups_dir,
