@@ -1,10 +1,11 @@
 """Pure parsers: what the server printed, as frozen values."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 
-__all__ = ["Container", "Facts", "Record", "parse_facts", "span"]
+__all__ = ["Container", "Facts", "Record", "named", "parse_facts", "span"]
 
 
 def span(seconds: int) -> str:
@@ -49,6 +50,11 @@ class Record:
         """The release that was built, of which this one may be another launch."""
         return self.origin or self.release
 
+    @property
+    def clean_commit(self) -> str:
+        """The commit that was deployed, or changed and deployed."""
+        return self.commit.removesuffix("-dirty")
+
     def with_size(self, size: int) -> "Record":
         return replace(self, size=size)
 
@@ -73,6 +79,34 @@ class Record:
             return f"{span(int((now - then).total_seconds()))} ago"
         except (ValueError, TypeError):
             return "at an unknown time"
+
+
+def named(records: Sequence[Record], word: str) -> list[Record]:
+    """The records that somebody may mean by `word`: the surest way of naming that fits any.
+
+    The release that serves it or was built for it, the end of either name, the commit; then
+    the beginning of any of these.
+    """
+    for fits in (str.__eq__, str.startswith):
+        for names in (_release_names, _suffixes, _commits):
+            found = [r for r in records if any(fits(n, word) for n in names(r))]
+            if found:
+                return found
+    return []
+
+
+def _release_names(record: Record) -> tuple[str, ...]:
+    return record.release, record.made_of
+
+
+def _suffixes(record: Record) -> tuple[str, ...]:
+    return tuple(name.rpartition("-")[2] for name in _release_names(record))
+
+
+def _commits(record: Record) -> tuple[str, ...]:
+    """`v1.2-3-g0123456789-dirty`, without `-dirty`, and the hash alone."""
+    clean = record.clean_commit
+    return record.commit, clean, clean.rpartition("-g")[2]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

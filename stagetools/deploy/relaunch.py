@@ -1,7 +1,7 @@
 """Serving again what was built before: `inv rollback`, `inv restart`, a changed environment."""
 
 from stagetools.deploy.change import Change
-from stagetools.deploy.facts import Record
+from stagetools.deploy.facts import Record, named
 from stagetools.deploy.stage import Stage, locked
 from stagetools.deploy.steps import Outcome, database, release, server
 from stagetools.deploy.terminal import Step
@@ -63,12 +63,18 @@ def _before(kept: list[Record], current: Record | None) -> Record:
 
 
 def _named(kept: list[Record], name: str) -> Record:
-    found = [r for r in kept if r.size and name in (r.release, r.commit)]
-    found = found or [r for r in kept if r.size and r.release.startswith(name)]
+    found = named([r for r in kept if r.size], name)
     if not found:
         raise UsageError(
             f"There is no release {name!r} on the server.",
-            remedy="inv releases lists them; name one as it is written there, or its commit.",
+            remedy="inv releases lists them; name one as it is written there, its last"
+            " seven characters, its commit, or the beginning of one of these.",
+        )
+    if len({r.clean_commit or r.made_of for r in found}) > 1:
+        builds = dict.fromkeys(r.made_of for r in found)
+        raise UsageError(
+            f"{name!r} may be one of several releases: {', '.join(builds)}.",
+            remedy="Name one of them as it is written here.",
         )
     return found[0]
 

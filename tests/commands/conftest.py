@@ -24,6 +24,9 @@ def other() -> Layout:
 def machine(tmp_path: Path, layout: Layout) -> Machine:
     """A server on which `shop_prod` has an account, and no release yet."""
     made = Machine(tmp_path)
+    made.program(  # whoever runs the test is the account, too
+        "setpriv", 'until test "$1" = --; do shift; done; shift; exec "$@"'
+    )
     for place in (
         *(layout.data_dir, layout.media_dir, layout.backups_dir, layout.assets_dir),
         *(layout.releases_dir, layout.run_dir, layout.lock_file.parent),

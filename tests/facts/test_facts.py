@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stagetools.deploy.facts import Container, Record, parse_facts, span
+from stagetools.deploy.facts import Container, Record, named, parse_facts, span
 
 BARE = """\
 os=debian
@@ -204,3 +204,40 @@ def test_a_records_age_is_told_in_the_largest_unit() -> None:
 )  # fmt: skip
 def test_a_span_is_told_in_the_largest_whole_unit(seconds: int, words: str) -> None:
     assert span(seconds) == words
+
+
+# --- naming a release ---------------------------------------------------------------------
+
+BUILT = replace(RECORD, release="20260131-070000-1234567", commit="0123456789")
+CHANGED = replace(RECORD, commit="v1.2-3-gfeedbee123-dirty")
+AGAIN = replace(
+    BUILT, release="20260131-090000-1234567", origin=BUILT.release, why="env"
+)
+KEPT = [AGAIN, CHANGED, BUILT]
+
+
+@pytest.mark.parametrize(
+    ("word", "found"),
+    [
+        (AGAIN.release, [AGAIN]),
+        (BUILT.release, [AGAIN, BUILT]),  # the newest launch of it first
+        ("1234567", [AGAIN, BUILT]),
+        ("0123456789", [AGAIN, BUILT]),
+        ("0123", [AGAIN, BUILT]),
+        ("v1.2-3-gfeedbee123-dirty", [CHANGED]),
+        ("v1.2-3-gfeedbee123", [CHANGED]),
+        ("feedbee123", [CHANGED]),
+        ("feedbe", [CHANGED]),
+        ("abcdef0", [CHANGED]),
+        ("20260131-08", [CHANGED]),
+        ("2026", KEPT),
+        ("nothing", []),
+        ("dirty", []),
+    ],
+)
+def test_a_release_is_named_by_any_of_its_names(word: str, found: list[Record]) -> None:
+    assert named(KEPT, word) == found
+
+
+def test_a_record_without_a_commit_is_not_named_by_it() -> None:
+    assert named([replace(BUILT, commit="")], "zzz") == []

@@ -192,7 +192,7 @@ def test_an_older_release_that_is_not_healthy_never_serves(desk, refused) -> Non
     ]
 
 
-@pytest.mark.parametrize("to", [FIRST, "c1", FIRST[:15]])
+@pytest.mark.parametrize("to", [FIRST, "c1", FIRST[:15], "1111111", "1111"])
 def test_a_release_is_named_as_it_is_listed(desk, to: str) -> None:
     stage, _ = desk(FIRST)
     relaunch.rollback(stage, to=to)
@@ -204,6 +204,12 @@ def test_a_release_that_is_not_there_is_told(desk, to: str) -> None:
     stage, _ = desk(FIRST)
     with pytest.raises(UsageError, match=f"no release '{to}'"):
         relaunch.rollback(stage, to=to)
+
+
+def test_a_beginning_that_fits_several_releases_is_told(desk) -> None:
+    stage, _ = desk(FIRST)
+    with pytest.raises(UsageError, match=f"several releases: {OLD}, {FIRST}"):
+        relaunch.rollback(stage, to="2026")
 
 
 def test_without_an_earlier_release_there_is_no_way_back(desk) -> None:

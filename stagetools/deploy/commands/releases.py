@@ -1,7 +1,7 @@
 """What a server keeps of its releases: listing, naming again, pruning."""
 
 from stagetools.deploy.layout import Layout
-from stagetools.deploy.shell import Command, looks, script
+from stagetools.deploy.shell import Command, looks, script, script_file
 
 __all__ = ["again", "prune", "records"]
 
@@ -44,33 +44,18 @@ def prune(
 ) -> Command:
     """Remove what no kept release needs, of this installation alone.
 
-    Kept are the `keep` newest releases that went live and the one that serves; with them
-    go images, sources, records and sockets of all others, hashed files that none of them
-    uses, and all but the `snapshots` newest snapshots. `cache` bounds the engine's own
-    build cache, which is no installation's.
+    Kept are what `serving` names, the newest launch of each of the `keep` builds that went
+    live last, and of the build before the one that serves: a changed environment is a
+    launch, and takes no build's place. With them stay their images, sources and sockets,
+    the hashed files that they use, the database directories that they name, and the
+    `snapshots` newest snapshots of each kind; of others what they migrated is remembered,
+    as long as a kept release is older. `cache` bounds the engine's own build cache, which
+    is no installation's.
     """
-    return script(
-        """
-        name=$1 releases=$2 run=$3 assets=$4 backups=$5 serving=$6 keep=$7 snapshots=$8 cache=$9
-        cd "$releases"
-        kept=" $serving $(ls -r -- *.json 2>/dev/null | head -n "$keep" | sed 's/[.]json$//' | tr '\\n' ' ') "
-        for path in * "$run"/*.sock; do
-          file=${path##*/}; release=${file%.part}
-          for suffix in json env manifest sock new; do release=${release%."$suffix"}; done
-          case $kept in *" $release "*) ;; *) rm -rf -- "$path" ;; esac
-        done
-        docker image ls --format '{{.Tag}}' "$name" | while read -r tag; do
-          case $kept in *" $tag "*) ;; *) docker image rm "$name:$tag" >/dev/null || true ;; esac
-        done
-        oldest=$(ls -- *.manifest 2>/dev/null | head -n 1)
-        test -z "$oldest" || find "$assets" -type f ! -newer "$oldest" -delete
-        for kind in before replaced; do
-          ls -r -- "$backups/$kind"-*.sqlite3 2>/dev/null | tail -n "+$((snapshots + 1))" |
-            while IFS= read -r old; do rm -f -- "$old" "$old-wal" "$old-shm"; done
-        done
-        docker builder prune --force --keep-storage "$cache" >/dev/null 2>&1 || true
-        """,
+    return script_file(
+        "prune.sh",
         layout.system.name,
+        layout.home,
         layout.releases_dir,
         layout.run_dir,
         layout.assets_dir,

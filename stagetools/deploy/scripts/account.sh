@@ -2,6 +2,7 @@
 # The installation's account, its directories and its secrets; says `created` for what was missing.
 # The home is root's: what the account may write are directories in it, which it can neither
 # rename nor replace by a link. A home of 0.1.0, which was the account's, is brought to that.
+set -eu
 name=$1 home=$2 env=$3 releases=$4 site=$5 layout=$6
 shift 6
 if ! id -u "$name" >/dev/null 2>&1; then

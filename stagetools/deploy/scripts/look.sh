@@ -1,6 +1,7 @@
 # shellcheck shell=sh disable=SC1091,SC2012,SC2015
 # Print what the steps decide on, one `key=value` a line; changes nothing.
 # What lies where the account may write is never opened, and no link there is followed.
+set -eu
 name=$1 env=$2 releases=$3 site=$4 proxy=$5 home=$6 database=$7 layout=$8
 . /etc/os-release
 echo "os=$ID"
