@@ -1,5 +1,6 @@
 """Removing one installation, on real files: another one's stay as they were."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -74,6 +75,63 @@ def test_without_a_database_it_says_so(both, layout) -> None:
     both.at(layout.system.database_sqlite_path).unlink()
     assert both.run(removal.remove(layout)).strip() == "it had no database"
     assert not both.at(layout.home).exists()
+
+
+def test_the_copy_is_that_of_the_database_that_serves(both, layout) -> None:
+    live = layout.home / "data-R2"
+    both.at(live).mkdir()
+    (both.at(live) / "shop.sqlite3").write_text("live rows")
+    both.at(layout.current).symlink_to("run/R2.sock")
+    both.at(layout.compose_env("R2")).write_text(f"STAGETOOLS_DATA={both.at(live)}\n")
+    said = both.run(removal.remove(layout)).strip()
+    copy = Path(said.removeprefix("its database is kept as "))
+    assert copy.read_text() == "live rows"
+
+
+def test_a_link_in_the_databases_place_is_not_followed(both, layout, other) -> None:
+    """The account could have made it: to another installation's database."""
+    path = both.at(layout.system.database_sqlite_path)
+    path.unlink()
+    path.symlink_to(both.at(other.system.database_sqlite_path))
+    said = both.run(removal.remove(layout)).strip()
+    assert said.startswith("its database is not kept")
+    kept = both.at("/srv/stagetools/kept")
+    assert not kept.exists() or list(kept.iterdir()) == []
+
+
+def test_a_link_in_the_place_of_its_log_is_not_followed(both, layout, other) -> None:
+    log = both.at(f"{layout.system.database_sqlite_path}-wal")
+    log.symlink_to(both.at(other.system.database_sqlite_path))
+    said = both.run(removal.remove(layout)).strip()
+    copy = Path(said.removeprefix("its database is kept as "))
+    assert [path.name for path in copy.parent.iterdir()] == [copy.name]
+
+
+def test_a_fifo_in_the_databases_place_holds_nothing_up(both, layout) -> None:
+    path = both.at(layout.system.database_sqlite_path)
+    path.unlink()
+    os.mkfifo(path)
+    assert "not kept" in both.run(removal.remove(layout))
+    assert not both.at(layout.home).exists()
+
+
+def test_the_account_reads_the_copy_and_not_root(both, layout) -> None:
+    both.program("setpriv", "exit 1")
+    assert both.attempt(removal.remove(layout)).returncode != 0
+    assert both.at(layout.system.database_sqlite_path).exists()
+
+
+def test_a_database_larger_than_the_disk_removes_nothing(both, layout) -> None:
+    """As a sparse file says it is; the containers still run."""
+    before = everything(both, layout).keys()
+    os.truncate(both.at(layout.system.database_sqlite_path), 2**42)
+    done = both.attempt(removal.remove(layout))
+    assert done.returncode != 0
+    assert "free for the last copy" in done.stderr.decode()
+    with both.at(layout.system.database_sqlite_path).open("rb+") as file:
+        file.truncate(4)
+    assert everything(both, layout).keys() == before
+    assert not any("docker stop" in call for call in both.said)
 
 
 def test_removing_again_is_no_error(both, layout) -> None:

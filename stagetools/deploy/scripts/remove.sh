@@ -1,0 +1,53 @@
+# shellcheck shell=sh
+# Remove an installation: containers, images, site, account and files. A last copy of its database
+# is made first, by the account itself: it may read nothing that is another's.
+set -eu
+name=$1 project=$2 home=$3 releases=$4 database=$5 web=$6 kept=$7 stages=$8
+as() { (cd / && setpriv --reuid "$name" --regid "$name" --clear-groups --inh-caps=-all -- "$@"); }
+
+current=$(readlink "$web/sites/$name/current.sock" || true)
+release=${current#run/}
+data=$(sed -n 's/^STAGETOOLS_DATA=//p' "$releases/${release%.sock}.env" 2>/dev/null || true)
+live=${data:-${database%/*}}/${database##*/}
+
+# What is there must fit before anything is stopped.
+size=$(stat -c %s "$live" 2>/dev/null || echo 0)
+mkdir -p "${kept%/*}"
+free=$(df --output=avail --block-size=1 "${kept%/*}" | tail -n 1)
+if test "$size" -gt "$free"; then
+  echo "$live has $size bytes, and ${kept%/*} has only $free free for the last copy of it." >&2
+  exit 1
+fi
+
+for link in "$web"/hosts/*; do
+  test "$(readlink "$link" || true)" != "../sites/$name" || rm -f "$link"
+done
+mine="--filter label=com.docker.compose.project=$project"
+# shellcheck disable=SC2086 # two words
+{
+  docker ps --all --quiet $mine | xargs -r docker stop >/dev/null
+  docker ps --all --quiet $mine | xargs -r docker rm --force --volumes >/dev/null
+  docker network ls --quiet $mine | xargs -r docker network rm >/dev/null
+}
+
+said="it had no database"
+if test -L "$live" || { test -e "$live" && ! test -f "$live"; }; then
+  said="its database is not kept: $live was no file of its own"
+elif test -s "$live"; then
+  install -d -m 0700 "$kept"
+  to=$kept/$name-$(date -u +%Y%m%d-%H%M%S).sqlite3
+  umask 077
+  for suffix in '' -wal; do
+    if test -f "$live$suffix" && test ! -L "$live$suffix"; then
+      as cat "$live$suffix" >"$to$suffix"
+    fi
+  done
+  sync -f "$to"
+  said="its database is kept as $to"
+fi
+
+rm -rf -- "$web/sites/${name:?}" "$stages/${name:?}"
+docker image ls --format '{{.Repository}}:{{.Tag}}' "$name" | xargs -r docker image rm --force >/dev/null
+userdel "$name" 2>/dev/null || true
+rm -rf -- "$home"
+echo "$said"
