@@ -14,6 +14,7 @@ from stagetools.deploy.config import load, remember
 from stagetools.deploy.dry import DryTerminal
 from stagetools.deploy.stage import open_stage
 from stagetools.deploy.terminal import Terminal, number, told
+from stagetools.deploy.tree import read_tree
 from stagetools.utils import get_expected_system_from_name
 
 ROOT = Path(__file__).parent
@@ -212,7 +213,10 @@ def test(context, only=""):  # noqa: PT028 - a task, not a test
 @told
 def check(context):
     """Say what still keeps the working tree from being deployed, and how to mend it."""
-    readiness.check(ROOT, Terminal().say)
+    say = Terminal().say
+    for left_out in read_tree(ROOT).left_out:
+        say(f"· not uploaded: {left_out}")
+    readiness.check(ROOT, say)
 
 
 def local(*words: str) -> None:

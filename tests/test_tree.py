@@ -69,23 +69,105 @@ def test_a_folder_that_a_larger_repository_ignores_is_on_its_own(
     assert paths(demo) == [".gitignore", "a.py"]
 
 
-NEVER = (
-    *(".env", ".env.local", "deploy/.env", "db.sqlite3", "data/shop.sqlite3-wal"),
-    *("x.sqlite", "x.db", "x.db-journal", "tls.key", "a/server.pem", "c.p12", "c.pfx"),
-    *("id_rsa", "id_ed25519", "keys/id_ed25519.pub"),
+KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\n"
+CERTIFICATE = "-----BEGIN CERTIFICATE-----\n"
+SECRETS = dict.fromkeys([".env", ".env.local", "deploy/.env"], "SECRET=1")
+KEYS = {
+    **dict.fromkeys(["tls.key", "a/server.pem", "id_rsa", "id_ed25519"], KEY),
+    **dict.fromkeys(["c.p12", "c.pfx", "d.jks"], "binary"),
+    **{"both.pem": CERTIFICATE + KEY, "deploy_key": f"\n{KEY}", "a.ppk": "PuTTY-User-Key-File-3"},
+}  # fmt: skip
+DATABASES = dict.fromkeys(
+    ["db.sqlite3", "data/shop.sqlite3-wal", "x.sqlite", "x.db", "x.db-journal"], "x"
 )
+INNOCENT = {
+    **dict.fromkeys([".env.example", "env.py", "keys.py", "words.key", "id_rsa.py"], "x"),
+    **{"ca.pem": CERTIFICATE, "id_ed25519.pub": "ssh-ed25519 AAAA", "test_keys.py": f"K = '{KEY}'"},
+}  # fmt: skip
+
+
+def reasons(root: Path) -> dict[str, str]:
+    return {left.path: left.why for left in read_tree(root).left_out}
 
 
 def test_secrets_databases_and_keys_never_travel(root: Path) -> None:
-    write(root, **dict.fromkeys([*NEVER, ".env.example", "env.py", "keys.py"], "x"))
-    assert paths(root) == [".env.example", "env.py", "keys.py"]
+    write(root, **SECRETS, **KEYS, **DATABASES, **INNOCENT)
+    assert paths(root) == sorted(INNOCENT)
+    why = reasons(root)
+    assert why.keys() == SECRETS.keys() | KEYS.keys() | DATABASES.keys()
+    assert {why[path] for path in KEYS} == {"it holds a private key"}
+    assert {why[path] for path in DATABASES} == {"a database that git does not track"}
+    assert all("inv env.set" in why[path] for path in SECRETS)
 
 
-def test_not_even_those_that_somebody_committed(tmp_path: Path) -> None:
-    write(tmp_path, **{".env": "SECRET=1", "a": ""})
+def test_what_somebody_committed_travels_but_for_secrets_and_keys(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path, **SECRETS, **KEYS, **DATABASES, **INNOCENT)
     git(tmp_path, "init", "--quiet")
-    git(tmp_path, "add", "--force", ".env", "a")
-    assert paths(tmp_path) == ["a"]
+    git(tmp_path, "add", "--force", ".")
+    assert paths(tmp_path) == sorted([*DATABASES, *INNOCENT])
+    assert reasons(tmp_path).keys() == SECRETS.keys() | KEYS.keys()
+
+
+def test_what_git_ignores_is_not_named(root: Path) -> None:
+    write(root, **{".gitignore": "*.sqlite3\n.env\n", "db.sqlite3": "", ".env": ""})
+    assert reasons(root) == {}
+
+
+# --- submodules and nested repositories ---------------------------------------------------
+
+
+@pytest.fixture
+def with_submodule(tmp_path: Path) -> Path:
+    """A repository with a submodule that has a submodule."""
+    for name in ("inner", "outer", "site"):
+        write(tmp_path / name, **{"a.py": name, "x.log": "", ".gitignore": "*.log\n"})
+        git(tmp_path / name, "init", "--quiet")
+        if name != "inner":
+            module = tmp_path / ("inner" if name == "outer" else "outer")
+            add = ["submodule", "add", "--quiet", str(module), "lib/sub"]
+            git(tmp_path / name, "-c", "protocol.file.allow=always", *add)
+        git(tmp_path / name, "add", ".")
+        git(tmp_path / name, "commit", "--quiet", "--message=all")
+    return tmp_path / "site"
+
+
+def test_submodules_travel_with_all_that_they_track(with_submodule: Path) -> None:
+    update = ["submodule", "update", "--quiet", "--init", "--recursive"]
+    git(with_submodule, "-c", "protocol.file.allow=always", *update)
+    write(with_submodule, **{"lib/sub/new.py": "", "lib/sub/new.log": ""})
+    below = [".gitignore", ".gitmodules", "a.py", "lib/sub/.gitignore"]
+    below += ["lib/sub/.gitmodules", "lib/sub/a.py", "lib/sub/lib/sub/.gitignore"]
+    below += ["lib/sub/lib/sub/a.py", "lib/sub/new.py"]
+    assert paths(with_submodule) == below
+    assert reasons(with_submodule) == {}
+
+
+def test_a_submodule_whose_files_are_not_here_stops_everything(
+    with_submodule: Path,
+) -> None:
+    with pytest.raises(ConfigError, match="lib/sub/lib/sub is a submodule") as caught:
+        read_tree(with_submodule)
+    assert "git submodule update --init --recursive" in caught.value.remedy
+
+
+def test_a_repository_in_the_repository_is_named(root: Path) -> None:
+    write(root, **{"a": "", "vendor/lib/b": ""})
+    git(root / "vendor" / "lib", "init", "--quiet")
+    git(root / "vendor" / "lib", "add", ".")
+    assert paths(root) == ["a"]
+    assert "git submodule add" in reasons(root)["vendor/lib/"]
+
+
+def test_a_file_that_cannot_be_read_is_said(root: Path, monkeypatch) -> None:
+    def refused(_: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    write(root, a="1")
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    with pytest.raises(ConfigError, match="a cannot be read: Permission denied"):
+        read_tree(root)
 
 
 def test_an_ignored_file_that_is_tracked_travels(tmp_path: Path) -> None:

@@ -10,19 +10,23 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from stagetools.errors import ConfigError, StageError
 
-__all__ = ["Entry", "Manifest", "archive", "read_tree"]
+__all__ = ["Entry", "LeftOut", "Manifest", "archive", "read_tree"]
 
 # Kept back even where somebody committed them: a server makes its own.
-_NEVER = re.compile(
-    r"(?:^|/)(?:\.env(?:\..*)?|.*\.(?:sqlite3?|db)(?:-(?:wal|shm|journal))?|.*\.(?:pem|key|p12|pfx)"
-    r"|id_(?:rsa|dsa|ecdsa|ed25519)(?:\..*)?)$"
-)
+_SECRETS = re.compile(r"(?:^|/)\.env(?:\..*)?$")
 _BUT = re.compile(r"(?:^|/)\.env\.(?:example|sample|template)$")
+# Only what git tracks is meant to travel: others are what the site on this machine wrote.
+_DATABASE = re.compile(r"\.(?:sqlite3?|db)(?:-(?:wal|shm|journal))?$")
+_BUNDLE = re.compile(r"\.(?:p12|pfx|jks|keystore)$")
+_KEY_FILE = re.compile(
+    r"(?:^|/)(?:.*\.(?:pem|key|ppk)|id_(?:rsa|dsa|ecdsa|ed25519)(?:\..*)?)$"
+)
+_KEY = re.compile(rb"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----|PuTTY-User-Key-File-")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -39,11 +43,23 @@ class Entry:
         return f"{self.digest} {self.kind} {self.path}"
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class LeftOut:
+    """A path that stays on this machine, and why."""
+
+    path: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.path} ({self.why})"
+
+
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """All that one release is made of; equal manifests are equal trees."""
 
     entries: tuple[Entry, ...]
+    left_out: tuple[LeftOut, ...] = field(default=(), compare=False)
 
     @property
     def text(self) -> str:
@@ -78,7 +94,14 @@ class Manifest:
 
 def read_tree(root: Path) -> Manifest:
     """The manifest of what git would track below `root`, a repository or not yet one."""
-    return Manifest(tuple(sorted(_entries(root, _tracked(root)))))
+    entries, left_out = [], []
+    for path, tracked in dict(_listed(root)).items():
+        found = _look_at(root, path, tracked)
+        if isinstance(found, LeftOut):
+            left_out.append(found)
+        elif found:
+            entries.append(found)
+    return Manifest(tuple(sorted(entries)), tuple(sorted(left_out)))
 
 
 def archive(root: Path, entries: Iterable[Entry]) -> bytes:
@@ -116,14 +139,40 @@ def _add(tar: tarfile.TarFile, root: Path, entry: Entry, now: float) -> None:
     tar.addfile(info, io.BytesIO(content))
 
 
-def _tracked(root: Path) -> list[str]:
-    """Tracked and untracked files but ignored ones, as git itself sees them."""
-    listing = ["ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+# What git tracks, with the mode that it has in the index; other files are a bare path.
+_STAGED = re.compile(r"(\d{6}) [0-9a-f]+ \d\t(.*)", re.DOTALL)
+_SUBMODULE = "160000"
+
+
+def _listed(root: Path, below: str = "") -> Iterator[tuple[str, bool]]:
+    """Files but ignored ones, as git itself sees them, and whether it tracks them."""
+    listing = ["ls-files", "--stage", "--others", "--exclude-standard", "-z"]
     if _has_repository(root):
-        return _git(root, *listing)
+        yield from _parted(root, below, _git(root, *listing))
+        return
     with tempfile.TemporaryDirectory() as empty:
         _git(root, "init", "--quiet", empty)
-        return _git(root, f"--git-dir={empty}/.git", f"--work-tree={root}", *listing)
+        where = [f"--git-dir={empty}/.git", f"--work-tree={root}"]
+        yield from _parted(root, below, _git(root, *where, *listing))
+
+
+def _parted(root: Path, below: str, lines: Iterable[str]) -> Iterator[tuple[str, bool]]:
+    for line in lines:
+        staged = _STAGED.fullmatch(line)
+        if staged and staged[1] == _SUBMODULE:
+            yield from _of_submodule(root / staged[2], f"{below}{staged[2]}")
+        else:
+            yield below + (staged[2] if staged else line), bool(staged)
+
+
+def _of_submodule(module: Path, path: str) -> Iterator[tuple[str, bool]]:
+    if not (module / ".git").exists():
+        raise ConfigError(
+            f"{path} is a submodule, and its files are not here.",
+            untouched="Nothing was uploaded.",
+            remedy="Get them first: git submodule update --init --recursive",
+        )
+    yield from _listed(module, f"{path}/")
 
 
 def _has_repository(root: Path) -> bool:
@@ -154,28 +203,56 @@ def _git(root: Path, *words: str) -> list[str]:
     return [os.fsdecode(name) for name in done.stdout.split(b"\0") if name]
 
 
-def _entries(root: Path, paths: Iterable[str]) -> Iterator[Entry]:
-    for path in dict.fromkeys(paths):
-        if _NEVER.search(path) and not _BUT.search(path):
-            continue
-        if _CONTROL.search(path):
-            raise ConfigError(
-                f"{path!r}: a file's name may hold no line break or control character."
-            )
-        try:
-            status = os.lstat(root / path)
-        except FileNotFoundError:
-            continue  # deleted in the working tree, still in git's index
-        if entry := _entry(root / path, path, status):
-            yield entry
+def _look_at(root: Path, path: str, tracked: bool) -> Entry | LeftOut | None:
+    """What becomes of one path; None where nothing is there, but in git's index."""
+    if path.endswith("/"):
+        return LeftOut(path, "a repository of its own: git submodule add takes it in")
+    if why := _kept_back(path, tracked):
+        return LeftOut(path, why)
+    if _CONTROL.search(path):
+        raise ConfigError(
+            f"{path!r}: a file's name may hold no line break or control character."
+        )
+    try:
+        return _entry(root / path, path)
+    except FileNotFoundError:
+        return None  # deleted in the working tree, still in git's index
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be read: {error.strerror}.",
+            untouched="Nothing was uploaded.",
+            remedy="Give yourself the right to, or let git ignore it.",
+        ) from None
 
 
-def _entry(file: Path, path: str, status: os.stat_result) -> Entry | None:
+def _kept_back(path: str, tracked: bool) -> str:
+    """Why a path never travels, by its name alone; or nothing."""
+    if _SECRETS.search(path) and not _BUT.search(path):
+        return "secrets: inv env.set gives them to the server"
+    if _BUNDLE.search(path):
+        return "it holds a private key"
+    if _DATABASE.search(path) and not tracked:
+        return "a database that git does not track"
+    return ""
+
+
+def _entry(file: Path, path: str) -> Entry | LeftOut | None:
+    status = os.lstat(file)
     if stat.S_ISLNK(status.st_mode):
         return Entry(
             path, "l", hashlib.sha256(os.fsencode(file.readlink())).hexdigest()
         )
-    if stat.S_ISREG(status.st_mode):
-        kind = "x" if status.st_mode & stat.S_IXUSR else "f"
-        return Entry(path, kind, hashlib.sha256(file.read_bytes()).hexdigest())
-    return None  # a submodule's folder, a socket: nothing that a release is made of
+    if not stat.S_ISREG(status.st_mode):
+        return None  # a folder in a file's place, a socket: no part of a release
+    content = file.read_bytes()
+    if _is_private_key(path, content):
+        return LeftOut(path, "it holds a private key")
+    kind = "x" if status.st_mode & stat.S_IXUSR else "f"
+    return Entry(path, kind, hashlib.sha256(content).hexdigest())
+
+
+def _is_private_key(path: str, content: bytes) -> bool:
+    """A key itself, and no program or page that only speaks of one."""
+    if _KEY_FILE.search(path):
+        return bool(_KEY.search(content))
+    return bool(_KEY.match(content.lstrip()[:100]))

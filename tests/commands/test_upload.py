@@ -200,3 +200,18 @@ def test_a_base_that_is_no_manifest_is_not_built_upon(send, machine, layout) -> 
     send({"a": "1", "b": "2"})
     machine.at(layout.manifest("R1")).write_text("broken\n")
     assert send({"a": "1"}) == {"a": "1"}
+
+
+@pytest.mark.parametrize(
+    ("secrets", "said"),
+    [
+        ([], "1 of 1 files, "),
+        ([".env"], "; left out: .env (secrets: inv env.set gives them to the server)"),
+        ([".env", "b.db", "c.db", "d.db", "e.db"],
+         "; c.db (a database that git does not track); and 2 more: inv check"),
+    ],
+)  # fmt: skip
+def test_what_stays_here_is_named(send, secrets: list[str], said: str) -> None:
+    send({"a": "1"} | dict.fromkeys(secrets, "x"))
+    assert said in send.said
+    assert ("left out" in send.said) == bool(secrets)

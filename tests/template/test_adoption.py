@@ -250,11 +250,13 @@ def test_a_setting_that_the_guide_names_is_one_that_is_wrapped():
 def test_check_says_what_is_missing_and_is_content_once_it_is_there(template, tmp_path):
     project = Project(existing.awkward(tmp_path / "heronry"))
     adopt(template, project.path, **existing.AWKWARD)
+    (project.path / "notes.db").write_text("mine")
     inv = [sys.executable, "-m", "invoke", "check"]
     first = subprocess.run(inv, cwd=project.path, capture_output=True, text=True)
     assert first.returncode == 1
     assert "stand_in(SYSTEM, HERONRY_DATABASE=" in first.stdout
     assert "inv env.set HERONRY_DATABASE=" in first.stdout
+    assert "not uploaded: notes.db (a database that git does not track)" in first.stdout
     assert "Traceback" not in first.stderr
     settings = project.path / "stagetools_project/settings.py"
     settings.write_text(settings.read_text().replace("stand_in(SYSTEM)", STAND_IN))

@@ -1,7 +1,7 @@
 """The release's files on the server."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,9 +9,11 @@ from stagetools.deploy.commands import files
 from stagetools.deploy.host import Host, OnSent
 from stagetools.deploy.layout import Layout
 from stagetools.deploy.steps import Outcome, changed
-from stagetools.deploy.tree import Entry, Manifest, archive
+from stagetools.deploy.tree import Entry, LeftOut, Manifest, archive
 
 __all__ = ["Target", "size", "upload"]
+
+_NAMED = 3  # of the paths that are left out; inv check names them all
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,19 @@ def upload(
     base = to.base if old.entries else ""
     command = files.receive_tree(to.layout, to.release, base=base)
     host.run(command, stdin=stream, on_sent=on_sent)
-    return changed(f"{len(news)} of {len(tree.entries)} files, {size(len(stream))}")
+    sent = f"{len(news)} of {len(tree.entries)} files, {size(len(stream))}"
+    return changed(f"{sent}{_not_sent(tree.left_out)}")
+
+
+def _not_sent(left_out: Sequence[LeftOut]) -> str:
+    """What stayed on this machine; all of it where that is a line, else where to read it."""
+    if not left_out:
+        return ""
+    named = "; ".join(map(str, left_out[:_NAMED]))
+    more = len(left_out) - _NAMED
+    return f"; left out: {named}" + (
+        f"; and {more} more: inv check" if more > 0 else ""
+    )
 
 
 def _paths(entries: Iterable[Entry]) -> list[str]:
