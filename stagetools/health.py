@@ -12,7 +12,6 @@ from django.apps import apps
 from django.db import Error, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.loader import MigrationLoader
-from django.db.migrations.migration import Migration
 from django.http import HttpRequest, HttpResponse
 
 __all__ = ["PATH", "HealthMiddleware", "pending_migrations", "unknown_migrations"]
@@ -74,28 +73,21 @@ def pending_migrations() -> list[str]:
 
 
 def unknown_migrations(applied: Iterable[Row]) -> list[str]:
-    """Those of `applied`, in their order, that this code lacks though it has their app.
+    """Those of `applied`, oldest first, that this code lacks though it has their app.
 
-    Not those that were squashed and removed since: the squashed one, or the app's first, was
-    recorded after them.
+    Not those before the last one of their app that it has: they were removed since, as is
+    done with what was squashed.
     """
-    known = MigrationLoader(None, ignore_no_migrations=True).disk_migrations or {}
-    replaced = {tuple(row) for one in known.values() for row in one.replaces}
+    code = MigrationLoader(None, ignore_no_migrations=True).disk_migrations or {}
+    known = {*code, *(tuple(row) for one in code.values() for row in one.replaces)}
     labels = {config.label for config in apps.get_app_configs()}
     unknown: list[Row] = []
     for app, name in applied:
-        migration = known.get((app, name))
-        if migration and _stands_for_earlier(migration):
+        if (app, name) in known:
             unknown = [row for row in unknown if row[0] != app]
-        elif not migration and app in labels and (app, name) not in replaced:
+        elif app in labels:
             unknown.append((app, name))
     return [f"{app}.{name}" for app, name in unknown]
-
-
-def _stands_for_earlier(migration: Migration) -> bool:
-    """Whether what came before it in its app can only be what was squashed into it."""
-    is_first = all(app != migration.app_label for app, _ in migration.dependencies)
-    return is_first or "_squashed_" in migration.name
 
 
 def _applied() -> tuple[Row, ...] | None:

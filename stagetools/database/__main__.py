@@ -24,6 +24,7 @@ from aaa_env_setup import SYSTEM
 
 from stagetools.database import plan, run
 from stagetools.database.copy import copy, remove
+from stagetools.database.undo import cannot_undo, unknown_to
 
 REHEARSAL = "rehearsal.sqlite3"
 
@@ -86,8 +87,8 @@ def migrate() -> None:
 
 def unknown() -> None:
     names = json.load(sys.stdin)
-    to_undo = plan.unknown_to(names)
-    cannot = [*plan.irreversible(to_undo), *plan.squashed_across(names)]
+    to_undo = unknown_to(names)
+    cannot = cannot_undo(names)
     say(
         unknown=[plan.label(m) for m, _ in to_undo],
         breaking=[[b.migration, b.what] for b in plan.breaking(to_undo)],
@@ -96,11 +97,10 @@ def unknown() -> None:
 
 
 def reverse() -> None:
-    """Undo, app by app, what an older release does not know."""
+    """Undo, newest first, what an older release does not know."""
     names = json.load(sys.stdin)
     started = time.monotonic()
-    for app, target in plan.targets(names).items():
-        run.migrate(told, app, target)
+    run.reverse(told, names)
     say(reversed=round(time.monotonic() - started, 3))
 
 

@@ -17,9 +17,6 @@ __all__ = [
     "known",
     "label",
     "pending",
-    "squashed_across",
-    "targets",
-    "unknown_to",
 ]
 
 
@@ -59,46 +56,6 @@ def applied() -> list[tuple[Migration, ProjectState]]:
         (m, b) for m, b in full if (m.app_label, m.name) in loader.applied_migrations
     ]
     return list(_with_states(plan, ProjectState(real_apps=loader.unmigrated_apps)))
-
-
-def unknown_to(names: Iterable[str]) -> list[tuple[Migration, ProjectState]]:
-    """The applied migrations that a release with only `names` does not know."""
-    old = set(names)
-    return [(m, state) for m, state in applied() if not _is_known(m, old)]
-
-
-def targets(names: Iterable[str]) -> dict[str, str]:
-    """Where each app goes back to, for a release with only `names`: newest app first."""
-    old, last, undone = set(names), {}, []
-    for migration, _ in applied():
-        if _is_known(migration, old):
-            last[migration.app_label] = migration.name
-        else:
-            undone.append(migration.app_label)
-    return {app: last.get(app, "zero") for app in dict.fromkeys(reversed(undone))}
-
-
-def squashed_across(names: Iterable[str]) -> list[Breaking]:
-    """The applied migrations of which a release with only `names` knows a part alone.
-
-    They are one migration now, and can only be undone as a whole.
-    """
-    old = set(names)
-    return [
-        Breaking(label(m), f"is squashed, also from {', '.join(sorted(lacks))}")
-        for m, _ in unknown_to(old)
-        if (lacks := _squashed(m) - old) and lacks != _squashed(m)
-    ]
-
-
-def _is_known(migration: Migration, names: set[str]) -> bool:
-    """By its own name, or by those of all that was squashed into it."""
-    squashed = _squashed(migration)
-    return label(migration) in names or (bool(squashed) and squashed <= names)
-
-
-def _squashed(migration: Migration) -> set[str]:
-    return {f"{app}.{name}" for app, name in migration.replaces}
 
 
 def _with_states(

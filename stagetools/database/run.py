@@ -1,7 +1,7 @@
 """Migrations with the time that each takes, on the live database or on a copy of it."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,9 @@ from django.core.management.commands import migrate as django_migrate
 from django.db import connection
 
 from stagetools.database.copy import copy, integrity, remove
+from stagetools.database.undo import undo
 
-__all__ = ["Told", "is_sqlite", "live_path", "migrate", "on_a_copy"]
+__all__ = ["Told", "is_sqlite", "live_path", "migrate", "on_a_copy", "reverse"]
 
 Told = Callable[[str, float], None]
 """A migration's label, and the seconds that it took."""
@@ -35,10 +36,14 @@ class _Timed(django_migrate.Command):  # type: ignore[misc]
             self._told(f"{migration.app_label}.{migration.name}", seconds)
 
 
-def migrate(told: Told, app: str = "", name: str = "") -> None:
-    """Apply all that is pending, or bring one app to the migration `name` (or `zero`)."""
-    words = [app, name] if app else []
-    call_command(_Timed(told), *words, interactive=False, verbosity=0)
+def migrate(told: Told) -> None:
+    """Apply all that is pending."""
+    call_command(_Timed(told), interactive=False, verbosity=0)
+
+
+def reverse(told: Told, names: Iterable[str]) -> None:
+    """Undo what a release with only the migrations `names` does not know."""
+    undo(names, _Timed(told).migration_progress_callback)
 
 
 def is_sqlite() -> bool:

@@ -1,4 +1,4 @@
-"""A Django of one small app, on a SQLite file of the test's own."""
+"""A Django of two small apps, on a SQLite file of the test's own."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ if not settings.configured:
         DATABASES={
             "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
         },
-        INSTALLED_APPS=["tests.database.till"],
+        INSTALLED_APPS=["tests.database.till", "tests.database.purse"],
         DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
     )
     django.setup()
@@ -25,6 +25,7 @@ HEAD = "from django.db import migrations, models\n"
 MIGRATION = """
 class Migration(migrations.Migration):
     initial = {initial}
+    atomic = {atomic}
     dependencies = {dependencies}
     replaces = {replaces}
     operations = [{operations}]
@@ -50,34 +51,45 @@ def database(tmp_path: Path, django_db_blocker: Any) -> Iterator[Path]:
 
 @pytest.fixture
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
-    """Write a migration of the app: `write("0002_price", "migrations.AddField(…)")`.
+    """Write a migration of an app: `write("0002_price", "migrations.AddField(…)")`.
 
+    It comes `after` others, (app, name) each; by itself after the one written before.
     `write.another_code()` begins with none, as another release's code does.
     """
     monkeypatch.syspath_prepend(tmp_path)
-    state: dict[str, object] = {}
+    state: dict[str, Any] = {}
 
     def another_code() -> None:
-        name = f"till_migrations_{next(_NUMBERS)}"
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "__init__.py").write_text("")
+        number = next(_NUMBERS)
+        modules = {app: f"{app}_migrations_{number}" for app in ("till", "purse")}
+        for name in modules.values():
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "__init__.py").write_text("")
         if "override" in state:
-            state["override"].disable()  # type: ignore[attr-defined]
-        state["override"] = override_settings(MIGRATION_MODULES={"till": name})
-        state["override"].enable()  # type: ignore[attr-defined]
-        state.update(folder=tmp_path / name, last="")
+            state["override"].disable()
+        state["override"] = override_settings(MIGRATION_MODULES=modules)
+        state["override"].enable()
+        state.update(modules=modules, last={})
 
-    def write(name: str, *operations: str, replaces: tuple[str, ...] = ()) -> None:
-        last = state["last"]
+    def write(
+        name: str,
+        *operations: str,
+        replaces: tuple[str, ...] = (),
+        after: list[tuple[str, str]] | None = None,
+        app: str = "till",
+        atomic: bool = True,
+    ) -> None:
+        last = state["last"].get(app)
         text = MIGRATION.format(
             initial=not last,
-            dependencies=[("till", last)] if last and not replaces else [],
-            replaces=[("till", old) for old in replaces],
+            atomic=atomic,
+            dependencies=after or ([(app, last)] if last and not replaces else []),
+            replaces=[(app, old) for old in replaces],
             operations=", ".join(operations),
         )
-        (state["folder"] / f"{name}.py").write_text(HEAD + text)  # type: ignore[operator]
+        (tmp_path / state["modules"][app] / f"{name}.py").write_text(HEAD + text)
         if not replaces:
-            state["last"] = name
+            state["last"][app] = name
 
     write.another_code = another_code  # type: ignore[attr-defined]
     another_code()
