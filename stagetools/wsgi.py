@@ -13,7 +13,10 @@ def _application() -> Any:
     refuse_unnamed(SYSTEM)
     from django.core.wsgi import get_wsgi_application
 
+    from stagetools import rehearsal
+
     loaded = get_wsgi_application()
+    rehearsal.prepare()
     load_urls()
     return loaded
 

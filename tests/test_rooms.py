@@ -45,7 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "system": {"errors"},
     "config": {"errors"},
     "utils": {"places", "system"},
-    "database": {"wsgi", "errors"},  # its __main__ starts the site on a copy
+    "database": {"wsgi", "errors", "rehearsal"},  # its __main__ starts the site on a copy
 }  # fmt: skip
 # What `inv` calls may import all of the deploy, and the rest of the library nothing of it.
 TASKS = {"deploy.pipeline", "deploy.relaunch", "deploy.running", "deploy.removal", "deploy.environment"}  # fmt: skip

@@ -4,7 +4,9 @@ import os
 import sqlite3
 from pathlib import Path
 
-__all__ = ["SUFFIXES", "copy", "integrity", "remove"]
+from stagetools.errors import StageError
+
+__all__ = ["SUFFIXES", "copy", "integrity", "remove", "settle"]
 
 SUFFIXES = ("", "-wal", "-shm", "-journal")
 _WAIT = 60  # seconds for a lock that the live database's writers hold
@@ -43,6 +45,28 @@ def integrity(path: Path) -> str:
     return (
         f"a row of {broken[0]} refers to nothing" if said == "ok" and broken else said
     )
+
+
+def settle(path: Path) -> None:
+    """Bring a file that was put in its place into the mode in which it is served.
+
+    StageError when it is not there or not sound. Changing the mode ignores the busy timeout,
+    so it is done once, before anybody has the file open.
+    """
+    if not path.is_file():
+        raise StageError(f"There is no database {path}.")
+    database = sqlite3.connect(path, timeout=_WAIT)
+    try:
+        said = str(database.execute("PRAGMA quick_check(1)").fetchone()[0])
+        if said == "ok":
+            mode = str(database.execute("PRAGMA journal_mode=WAL").fetchone()[0])
+            said = "ok" if mode == "wal" else f"its journal mode stays {mode}"
+    except sqlite3.DatabaseError as error:
+        said = str(error)
+    finally:
+        database.close()
+    if said != "ok":
+        raise StageError(f"The database {path} cannot be served: {said}.")
 
 
 def remove(path: Path) -> None:

@@ -17,6 +17,7 @@ __all__ = [
     "known",
     "label",
     "pending",
+    "unforeseeable",
 ]
 
 
@@ -83,6 +84,32 @@ def breaking(plan: Iterable[tuple[Migration, ProjectState]]) -> list[Breaking]:
             state = state.clone()
             operation.state_forwards(app, state)
     return found
+
+
+def unforeseeable(plan: Iterable[tuple[Migration, ProjectState]]) -> list[Breaking]:
+    """What may do anything: nobody can say whether the release before can live with it."""
+    found = []
+    for migration, _ in plan:
+        if not migration.atomic:
+            found.append(Breaking(label(migration), "is not atomic"))
+        for whole in migration.operations:
+            what = (_why_unforeseeable(one) for one in (whole, *_in_database(whole)))
+            found += [
+                Breaking(label(migration), why) for why in dict.fromkeys(what) if why
+            ]
+    return found
+
+
+def _why_unforeseeable(operation: Operation) -> str:
+    match operation:
+        case migrations.RunPython() if operation.code is not migrations.RunPython.noop:
+            return f"runs {getattr(operation.code, '__name__', 'Python')}"
+        case migrations.RunSQL() if operation.sql != migrations.RunSQL.noop:
+            return "runs SQL of its own"
+    kind = type(operation)
+    if not kind.__module__.startswith("django."):
+        return f"has a {kind.__name__}, which is not Django's"
+    return ""
 
 
 def irreversible(plan: Iterable[tuple[Migration, ProjectState]]) -> list[Breaking]:

@@ -11,12 +11,28 @@ from django.core.management.commands import migrate as django_migrate
 from django.db import connection
 
 from stagetools.database.copy import copy, integrity, remove
+from stagetools.database.plan import label
 from stagetools.database.undo import undo
+from stagetools.errors import StageError
 
-__all__ = ["Told", "is_sqlite", "live_path", "migrate", "on_a_copy", "reverse"]
+__all__ = [
+    "Failed",
+    "Told",
+    "is_sqlite",
+    "live_path",
+    "migrate",
+    "on_a_copy",
+    "refuse_others",
+    "reverse",
+]
 
 Told = Callable[[str, float], None]
 """A migration's label, and the seconds that it took."""
+Failed = Callable[[str, bool], None]
+"""A migration's label, and whether a transaction undid all of it."""
+
+
+def _nobody(migration: str, atomic: bool) -> None: ...
 
 
 class _Timed(django_migrate.Command):  # type: ignore[misc]
@@ -25,29 +41,56 @@ class _Timed(django_migrate.Command):  # type: ignore[misc]
     def __init__(self, told: Told) -> None:
         super().__init__()
         self._told, self._started = told, 0.0
+        self.running: Any = None  # a migration
 
     def migration_progress_callback(
         self, action: str, migration: Any = None, fake: bool = False
     ) -> None:
         if action in ("apply_start", "unapply_start"):
-            self._started = time.monotonic()
+            self._started, self.running = time.monotonic(), migration
         elif action in ("apply_success", "unapply_success"):
             seconds = time.monotonic() - self._started
-            self._told(f"{migration.app_label}.{migration.name}", seconds)
+            self.running = None
+            self._told(label(migration), seconds)
 
 
-def migrate(told: Told) -> None:
+@contextmanager
+def _timed(told: Told, failed: Failed) -> Iterator[_Timed]:
+    """Within the block migrations run; the one that ends it with an error is told."""
+    timed = _Timed(told)
+    try:
+        yield timed
+    except Exception:
+        if one := timed.running:
+            failed(
+                label(one), bool(one.atomic and connection.features.can_rollback_ddl)
+            )
+        raise
+
+
+def migrate(told: Told, failed: Failed = _nobody) -> None:
     """Apply all that is pending."""
-    call_command(_Timed(told), interactive=False, verbosity=0)
+    with _timed(told, failed) as timed:
+        call_command(timed, interactive=False, verbosity=0)
 
 
-def reverse(told: Told, names: Iterable[str]) -> None:
+def reverse(told: Told, names: Iterable[str], failed: Failed = _nobody) -> None:
     """Undo what a release with only the migrations `names` does not know."""
-    undo(names, _Timed(told).migration_progress_callback)
+    with _timed(told, failed) as timed:
+        undo(names, timed.migration_progress_callback)
 
 
 def is_sqlite() -> bool:
     return bool(connection.vendor == "sqlite")
+
+
+def refuse_others() -> None:
+    """StageError unless the database is a file that can be copied."""
+    if not is_sqlite():
+        raise StageError(
+            f"The database is {connection.vendor}: only SQLite's can be copied.",
+            remedy="A deploy that brings migrations needs SQLite for now.",
+        )
 
 
 def live_path() -> Path:
@@ -61,6 +104,7 @@ def on_a_copy(name: str) -> Iterator[float]:
 
     The copy lies beside the live one, on the same disk, and is checked before it goes.
     """
+    refuse_others()
     live, started = live_path(), time.monotonic()
     path = live.with_name(name)
     connection.close()

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from stagetools.database import run
-from stagetools.database.copy import SUFFIXES, copy, integrity, remove
+from stagetools.database.copy import SUFFIXES, copy, integrity, remove, settle
+from stagetools.errors import StageError
 
 
 @pytest.fixture
@@ -235,3 +236,33 @@ def test_what_an_interrupted_rehearsal_left_is_in_nobodys_way(on_live) -> None:
     with run.on_a_copy("rehearsal.sqlite3"):
         execute(COLUMN)
     assert not [name for name in beside(on_live) if "rehearsal" in name]
+
+
+# --- a file that was put in its place -----------------------------------------------------
+
+
+def mode(path: Path) -> str:
+    database = sqlite3.connect(path)
+    (found,) = database.execute("PRAGMA journal_mode").fetchone()
+    database.close()
+    return str(found)
+
+
+def test_a_copy_is_settled_in_the_mode_in_which_it_is_served(live, tmp_path) -> None:
+    copy(live, tmp_path / "copy.sqlite3")
+    database = sqlite3.connect(tmp_path / "copy.sqlite3")
+    assert database.execute("PRAGMA journal_mode=DELETE").fetchone() == ("delete",)
+    database.close()
+    settle(tmp_path / "copy.sqlite3")
+    settle(tmp_path / "copy.sqlite3")
+    assert mode(tmp_path / "copy.sqlite3") == "wal"
+    assert rows(tmp_path / "copy.sqlite3") == 2000
+
+
+def test_what_is_not_there_or_not_sound_is_not_settled(live, tmp_path) -> None:
+    with pytest.raises(StageError, match="There is no database"):
+        settle(tmp_path / "none.sqlite3")
+    assert not (tmp_path / "none.sqlite3").exists()
+    live.write_bytes(b"no database at all" * 100)
+    with pytest.raises(StageError, match="cannot be served: file is not a database"):
+        settle(live)

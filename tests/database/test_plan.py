@@ -209,3 +209,93 @@ def test_only_what_is_to_come_is_judged(database, write) -> None:
     assert labels(plan.pending()) == ["till.0002_drop"]
     (found,) = plan.breaking(plan.pending())
     assert found == plan.Breaking("till.0002_drop", "drops Item.price")
+
+
+# --- what nobody can foresee ------------------------------------------------------------------
+
+
+def raise_prices(apps, schema_editor) -> None: ...
+
+
+class Vacuum(migrations.RunSQL):
+    """An operation that Django does not ship."""
+
+
+UNFORESEEABLE = {
+    "python": (migrations.RunPython(raise_prices), ["runs raise_prices"]),
+    "SQL": (
+        migrations.RunSQL("UPDATE till_item SET name = ''"),
+        ["runs SQL of its own"],
+    ),
+    "within": (
+        migrations.SeparateDatabaseAndState(
+            database_operations=[migrations.RunSQL("SELECT 1")]
+        ),
+        ["runs SQL of its own"],
+    ),
+    "another's operation": (
+        migrations.SeparateDatabaseAndState(database_operations=[Vacuum("")]),
+        ["has a Vacuum, which is not Django's"],
+    ),
+    "python that does nothing": (migrations.RunPython(migrations.RunPython.noop), []),
+    "SQL that does nothing": (migrations.RunSQL(migrations.RunSQL.noop), []),
+    "a dropped column": (migrations.RemoveField("Item", "name"), []),
+    "a change of the state alone": (
+        migrations.SeparateDatabaseAndState(
+            state_operations=[migrations.RemoveField("Item", "name")]
+        ),
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("operation", "what"), UNFORESEEABLE.values(), ids=UNFORESEEABLE
+)
+def test_what_may_do_anything_is_named(operation, what: list[str]) -> None:
+    assert [one.what for one in plan.unforeseeable(a_plan(operation))] == what
+
+
+def test_what_a_transaction_does_not_guard_is_unforeseeable() -> None:
+    ((migration, state),) = a_plan(migrations.DeleteModel("Item"))
+    migration.atomic = False
+    (found,) = plan.unforeseeable([(migration, state)])
+    assert found == plan.Breaking("till.0002_next", "is not atomic")
+
+
+# --- a migration that fails -------------------------------------------------------------------
+
+BREAK = 'migrations.RunSQL("SELECT no_such_function()", migrations.RunSQL.noop)'
+
+
+@pytest.mark.parametrize("atomic", [True, False])
+def test_one_that_fails_is_told_with_what_its_transaction_undid(
+    database, write, *, atomic: bool
+) -> None:
+    write("0001_initial", CREATE)
+    write("0002_price", PRICE, BREAK, atomic=atomic)
+    seen: list[tuple[str, bool]] = []
+    with pytest.raises(Exception, match="no_such_function"):
+        run.migrate(told, lambda *one: seen.append(one))
+    assert seen == [("till.0002_price", atomic)]
+    assert ("price" in columns(database)) is not atomic
+
+
+def test_one_that_cannot_be_undone_is_told_too(database, write) -> None:
+    write("0001_initial", CREATE)
+    write("0002_back", 'migrations.RunSQL("SELECT 1", "SELECT no_such_function()")')
+    run.migrate(told)
+    seen: list[tuple[str, bool]] = []
+    with pytest.raises(Exception, match="no_such_function"):
+        run.reverse(told, ["till.0001_initial"], lambda *one: seen.append(one))
+    assert seen == [("till.0002_back", True)]
+
+
+def test_an_error_outside_of_a_migration_names_none(database, write) -> None:
+    write("0001_initial", CREATE)
+    write("0002_a", PRICE)
+    write("0002_b", STOCK, after=[("till", "0001_initial")])
+    seen: list[tuple[str, bool]] = []
+    with pytest.raises(Exception, match="Conflicting migrations"):
+        run.migrate(told, lambda *one: seen.append(one))
+    assert seen == []
