@@ -6,7 +6,8 @@ StageError                  exit 1: a step failed
 │   └── ConfigError         deploy.toml or an answer that cannot be used
 ├── ConnectionFailed        exit 1: the server could not be reached or trusted
 ├── CommandFailed           exit 1: a command on the server ended with an error
-└── LockHeld                exit 1: somebody else is changing this stage
+├── LockHeld                exit 1: somebody else is changing this stage
+└── LockLost                exit 1: the server took this task for dead
 """
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "ConfigError",
     "ConnectionFailed",
     "LockHeld",
+    "LockLost",
     "StageError",
     "SystemNameError",
     "UsageError",
@@ -57,6 +59,10 @@ class ConnectionFailed(StageError):  # noqa: N818 - what happened is its name
 
 class LockHeld(StageError):  # noqa: N818 - what happened is its name
     """Another task is changing this stage right now."""
+
+
+class LockLost(StageError):  # noqa: N818 - what happened is its name
+    """The server took this task for dead, and runs no more of its commands."""
 
 
 class CommandFailed(StageError):  # noqa: N818 - what happened is its name

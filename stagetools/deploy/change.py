@@ -24,8 +24,12 @@ class Change:
     why = "deploy"
 
     def __init__(self, stage: Stage, held: lock.Held, facts: Facts) -> None:
-        self.stage, self.held, self.facts = stage, held, facts
-        self.host, self.layout, self.config = stage.host, stage.layout, stage.config
+        self.stage, self.held, self.facts = stage.under(held), held, facts
+        self.host, self.layout, self.config = (
+            self.stage.host,
+            stage.layout,
+            stage.config,
+        )
         self.name = self.container = self.origin = ""
         self.migrations: tuple[str, ...] = ()
         self.live_at = 0.0  # by the monotonic clock; 0 until the switch

@@ -54,23 +54,24 @@ def set_value(stage: Stage, assignment: str) -> None:
     `KEY` alone asks for the value, so that it is in no history and no process list.
     """
     name, value = _split(assignment, stage.terminal.ask_secret)
-    with locked(stage, "changes the environment"):
-        if not server.look(stage.host, stage.layout).env:  # before the first deploy
-            server.ensure_account(stage.host, stage.layout)
-        _write(stage, _read(stage) | {name: value})
+    with locked(stage, "changes the environment") as held:
+        ours = stage.under(held)
+        if not server.look(ours.host, ours.layout).env:  # before the first deploy
+            server.ensure_account(ours.host, ours.layout)
+        _write(ours, _read(ours) | {name: value})
     _serve_with(stage, f"{name} set")
 
 
 def unset(stage: Stage, name: str) -> None:
     """Remove a value, then serve the same release without it."""
-    with locked(stage, "changes the environment"):
+    with locked(stage, "changes the environment") as held:
         values = _read(stage)
         if name not in values:
             raise UsageError(
                 f"{name} is not set for {stage.name}.",
                 remedy=f"Set are {', '.join(values)}.",
             )
-        _write(stage, {k: v for k, v in values.items() if k != name})
+        _write(stage.under(held), {k: v for k, v in values.items() if k != name})
     _serve_with(stage, f"{name} unset")
 
 

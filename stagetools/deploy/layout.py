@@ -78,9 +78,14 @@ class Layout:
         return self.site_dir / "current.sock"
 
     @property
+    def fence(self) -> PurePosixPath:
+        """`/run/stagetools/shop_prod`: beside it lies what guards the stage; see fence.py."""
+        return PurePosixPath("/run/stagetools") / self.system.name
+
+    @property
     def lock_file(self) -> PurePosixPath:
         """`/run/stagetools/shop_prod.lock`; a reboot clears it."""
-        return PurePosixPath("/run/stagetools") / f"{self.system.name}.lock"
+        return self.fence.with_name(f"{self.system.name}.lock")
 
     def source(self, release: str) -> PurePosixPath:
         """`/home/shop_prod/releases/<release>`"""

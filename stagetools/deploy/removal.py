@@ -24,10 +24,11 @@ def remove(stage: Stage, *, name: str = "") -> None:
             f"Nothing was removed: {stage.name} must be named to be removed.",
             remedy=f"inv remove --stage {stage.config.stage_name} --name {stage.name}",
         )
-    with locked(stage, "removes it"), stage.terminal.step("Remove") as step:
+    with locked(stage, "removes it") as held, stage.terminal.step("Remove") as step:
+        host = stage.under(held).host
         try:
-            stage.host.run(proxy.except_site(stage.layout, ""))
-            kept = stage.host.run(removal.remove(stage.layout), on_line=step.line)
+            host.run(proxy.except_site(stage.layout, ""))
+            kept = host.run(removal.remove(stage.layout), on_line=step.line)
         except CommandFailed as error:
             raise StageError(
                 f"{stage.name} could not be removed wholly.",

@@ -10,6 +10,7 @@ __all__ = [
     "Secret",
     "as_root",
     "looks",
+    "loosely",
     "prints",
     "script",
     "script_file",
@@ -39,6 +40,7 @@ class Command:
     text: str
     looks: bool = False  # it changes nothing: a dry run runs it
     prints: str = ""  # such as this, which a dry run takes for its output
+    loose: bool = False  # it may go on when the lock is lost; see fence.py
 
     def __str__(self) -> str:
         return self.text
@@ -77,6 +79,11 @@ def as_root(command: Command) -> Command:
 def looks(command: Command) -> Command:
     """Mark a command that changes nothing."""
     return replace(command, looks=True)
+
+
+def loosely(command: Command) -> Command:
+    """Mark a long command that harms nobody when it goes on after the lock was lost."""
+    return replace(command, loose=True)
 
 
 def prints(command: Command, example: str) -> Command:

@@ -5,7 +5,7 @@ import platform
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -33,6 +33,10 @@ class Stage:
     @property
     def name(self) -> str:
         return self.layout.system.name
+
+    def under(self, held: lock.Held) -> "Stage":
+        """The stage for whoever holds its lock: what is changed, only as long as that."""
+        return self if self.terminal.dry else replace(self, host=held.host)
 
 
 @contextmanager

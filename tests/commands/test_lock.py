@@ -10,6 +10,7 @@ import pytest
 
 from stagetools.deploy.commands import removal, server
 from stagetools.deploy.limits import LOCK
+from stagetools.deploy.shell import Command
 
 pytestmark = pytest.mark.usefixtures("machine")
 
@@ -43,9 +44,13 @@ class Holder:
 
 @contextmanager
 def held(
-    machine, layout, who: str = "ann@desk deploys", wait: float = 0
+    machine,
+    layout,
+    who: str = "ann@desk deploys",
+    wait: float = 0,
+    token: str = "t1",  # noqa: S107
 ) -> Iterator[Holder]:
-    holder = Holder(machine, server.hold_lock(layout, who, wait))
+    holder = Holder(machine, server.hold_lock(layout, who, wait, token))
     try:
         yield holder
     finally:
@@ -53,6 +58,12 @@ def held(
         holder.wait()
         holder.process.stdin.close()
         holder.process.stdout.close()
+
+
+def impatient(command: Command) -> Command:
+    """A holder that takes its client for dead after 0.2 s."""
+    assert command.text.count(f" {LOCK.silence} 0 ") == 1
+    return Command(command.text.replace(f" {LOCK.silence} 0 ", " 0.2 0 "))
 
 
 def who_is_told(machine, layout) -> str:
@@ -108,11 +119,7 @@ def test_a_holder_that_falls_silent_is_taken_for_dead(
     machine, layout, monkeypatch
 ) -> None:
     assert LOCK.beat * 3 < LOCK.silence
-    command = server.hold_lock(layout, "ann@desk", 0)
-    words = f" {LOCK.silence} 0"
-    assert command.text.endswith(words)
-    impatient = type(command)(command.text.removesuffix(words) + " 0.2 0")
-    first = Holder(machine, impatient)
+    first = Holder(machine, impatient(server.hold_lock(layout, "ann@desk", 0, "t1")))
     assert first.first_line() == "held"
     assert first.wait() == 0  # its standard input is open all the while
     first.process.stdin.close()
@@ -154,3 +161,4 @@ def test_unlocking_frees_it_by_force(machine, layout) -> None:
         said = machine.run(removal.unlock(layout))
         assert said.startswith("The lock was held by: ann@desk deploys")
         assert first.wait() != 0
+    assert machine.run(removal.unlock(layout)).strip() == "Nobody held the lock."

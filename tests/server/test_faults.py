@@ -6,22 +6,19 @@ nothing is left that serves nobody; and the next `inv deploy` succeeds without o
 """
 
 import os
-import re
 import signal
 import subprocess
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 
 from tests.server.browser import Browser
 from tests.server.machines import Server, docker
 from tests.server.project import Done, Project
+from tests.server.typed import Typed
 from tests.server.watch import give_version, watching, written
 
 DOMAIN = "mysite.test"
@@ -29,44 +26,6 @@ LOCK = "/run/stagetools/mysite_prod.lock"
 
 
 # --- what happens, and when ----------------------------------------------------------------
-
-
-class Typed:
-    """`inv deploy` while it runs, line by line."""
-
-    def __init__(self, project: Project) -> None:
-        self.lines: list[str] = []
-        self.process = subprocess.Popen(
-            [Path(sys.executable).parent / "inv", "deploy"],
-            cwd=project.root,
-            env=project.environment | {"PYTHONUNBUFFERED": "1"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stdout
-        with self.process.stdout as output:
-            for line in output:
-                self.lines.append(line.rstrip())
-
-    def wait_for(self, pattern: str, limit: float = 120) -> None:
-        """Until a line matches, or the command has ended."""
-        end = time.monotonic() + limit
-        while time.monotonic() < end and self.process.poll() is None:
-            if any(re.search(pattern, line) for line in list(self.lines)):
-                return
-            time.sleep(0.01)
-
-    def done(self, limit: float = 120) -> Done:
-        status = self.process.wait(limit)
-        self._reader.join()
-        return Done(status, "\n".join(self.lines))
 
 
 Fault = Callable[[Server, Typed], None]
@@ -343,7 +302,7 @@ def test_after(row: Row, server: Server, project: Project) -> None:
 
 
 def fail(server: Server, project: Project, row: Row) -> Done:
-    typed = Typed(project)
+    typed = Typed(project, "deploy")
     try:
         if row.at:
             typed.wait_for(row.at)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from stagetools.deploy import fence
 from stagetools.deploy.host import OnLine, OnSent
 from stagetools.deploy.shell import Command
 from stagetools.errors import CommandFailed
@@ -34,9 +35,10 @@ class ScriptedHost:
         on_line: OnLine | None = None,
         on_sent: OnSent | None = None,
     ) -> str:
-        answer = self.script[command.text]
-        self.ran.append(command.text)
-        self.sent[command.text] = stdin
+        text = fence.unfenced(command.text)
+        answer = self.script[text]
+        self.ran.append(text)
+        self.sent[text] = stdin
         if isinstance(answer, list):
             answer = answer.pop(0)
         if isinstance(answer, CommandFailed):

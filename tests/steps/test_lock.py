@@ -4,16 +4,18 @@ import pytest
 
 from stagetools.deploy.commands import server
 from stagetools.deploy.steps import lock
-from stagetools.errors import ConnectionFailed, LockHeld
+from stagetools.errors import LockHeld, LockLost
 from tests.steps.scripted import ScriptedHost
 
 
 def test_the_lock_is_held_for_the_block_and_no_longer(layout) -> None:
     host = ScriptedHost({})
-    with lock.hold(host, layout, "ann@desk deploys"):
+    with lock.hold(host, layout, "ann@desk deploys") as held:
         assert not host.holder.closed
     assert host.holder.closed
-    assert host.ran == [server.hold_lock(layout, "ann@desk deploys", 0).text]
+    assert host.holder.heard == [".\n"]
+    token = held.host.token
+    assert host.ran == [server.hold_lock(layout, "ann@desk deploys", 0, token).text]
 
 
 def test_the_lock_is_given_back_when_the_block_fails(layout) -> None:
@@ -21,12 +23,14 @@ def test_the_lock_is_given_back_when_the_block_fails(layout) -> None:
     with pytest.raises(KeyboardInterrupt), lock.hold(host, layout, "ann"):
         raise KeyboardInterrupt
     assert host.holder.closed
+    assert host.holder.heard == []  # the server looks what was left half done
 
 
 def test_it_is_waited_for_as_long_as_was_said(layout) -> None:
     host = ScriptedHost({})
-    with lock.hold(host, layout, "ann", wait=30):
-        assert host.ran == [server.hold_lock(layout, "ann", 30).text]
+    with lock.hold(host, layout, "ann", wait=30) as held:
+        token = held.host.token
+        assert host.ran == [server.hold_lock(layout, "ann", 30, token).text]
 
 
 @pytest.mark.parametrize(
@@ -58,7 +62,15 @@ def test_a_lock_that_was_lost_stops_the_next_step(layout, refused) -> None:
         held.check()
         host.holder.over = True
         error = refused(held.check)
-    assert isinstance(error, ConnectionFailed)
+    assert isinstance(error, LockLost)
+
+
+def test_two_tasks_have_two_tokens(layout) -> None:
+    tokens = set()
+    for _ in range(2):
+        with lock.hold(ScriptedHost({}), layout, "ann") as held:
+            tokens.add(held.host.token)
+    assert len(tokens) == 2
 
 
 def test_a_dead_connection_is_no_error_of_its_own(layout) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from stagetools.deploy.layout import Layout
-from stagetools.deploy.shell import Command, looks, prints, script, sh
+from stagetools.deploy.shell import Command, looks, loosely, prints, script, sh
 
 __all__ = [
     "build",
@@ -37,7 +37,8 @@ def compose_words(layout: Layout, release: str, *words: str) -> tuple[object, ..
 
 def build(layout: Layout, release: str) -> Command:
     """Build the release's image, the builder's own lines as they come."""
-    return sh(*compose_words(layout, release, "--progress", "plain", "build", "web"))
+    words = compose_words(layout, release, "--progress", "plain", "build", "web")
+    return loosely(sh(*words))
 
 
 def start_beside(layout: Layout, release: str, *, serving: str) -> Command:

@@ -3,7 +3,7 @@
 from pathlib import PurePosixPath
 
 from stagetools.deploy.layout import Layout
-from stagetools.deploy.shell import Command, looks, script, sh
+from stagetools.deploy.shell import Command, looks, loosely, script, sh
 
 __all__ = ["read_text", "receive_tree", "write_text"]
 
@@ -16,7 +16,7 @@ def receive_tree(layout: Layout, release: str, *, base: str) -> Command:
     With `base`, the files of that release are the starting point, linked and not copied, and
     so are the other lines of its manifest: all of them would outweigh most changes.
     """
-    return script(
+    command = script(
         """
         source=$1 base=$2 part=$1.part
         rm -rf "$part"
@@ -39,6 +39,7 @@ def receive_tree(layout: Layout, release: str, *, base: str) -> Command:
         layout.source(base) if base else "",
         interpreter="bash",
     )
+    return loosely(command)
 
 
 def write_text(path: PurePosixPath, *, mode: str = "0644") -> Command:

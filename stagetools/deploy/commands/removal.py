@@ -1,7 +1,7 @@
 """Taking an installation, or its lock, away."""
 
 from stagetools.deploy.layout import ROOT, WEB_DIR, Layout
-from stagetools.deploy.shell import Command, prints, script, script_file
+from stagetools.deploy.shell import Command, prints, script_file
 
 __all__ = ["remove", "unlock"]
 
@@ -24,12 +24,4 @@ def remove(layout: Layout) -> Command:
 
 def unlock(layout: Layout) -> Command:
     """End the lock's holder, and say whose it was."""
-    return script(
-        """
-        if flock --nonblock "$1" true 2>/dev/null; then echo "Nobody held the lock."; exit 0; fi
-        kill "$(cat "$1.pid")"
-        flock --wait 5 "$1" true
-        echo "The lock was held by: $(tr '\\n' ' ' <"$1.who")"
-        """,
-        layout.lock_file,
-    )
+    return script_file("unlock.sh", layout.fence)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from stagetools.deploy.layout import LAYOUT, PROXY_DIR, Layout
 from stagetools.deploy.limits import LOCK
-from stagetools.deploy.shell import Command, looks, script, script_file, sh
+from stagetools.deploy.shell import Command, looks, loosely, script, script_file, sh
 
 __all__ = ["docker_repository", "ensure_account", "hold_lock", "install", "look"]
 
@@ -27,7 +27,7 @@ def look(layout: Layout) -> Command:
 
 def install(packages: Sequence[str]) -> Command:
     """Install Debian packages, waiting for another installer to finish first."""
-    return script(
+    command = script(
         """
         export DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l
         apt-get -o DPkg::Lock::Timeout=300 -q update
@@ -38,11 +38,12 @@ def install(packages: Sequence[str]) -> Command:
         """,
         *packages,
     )
+    return loosely(command)
 
 
 def docker_repository(os: str, codename: str) -> Command:
     """Add Docker's own apt repository, as docs.docker.com/engine/install/debian has it."""
-    return script(
+    command = script(
         """
         export DEBIAN_FRONTEND=noninteractive
         apt-get -o DPkg::Lock::Timeout=300 -q update
@@ -56,6 +57,7 @@ def docker_repository(os: str, codename: str) -> Command:
         os,
         codename,
     )
+    return loosely(command)
 
 
 def ensure_account(layout: Layout) -> Command:
@@ -75,30 +77,26 @@ def ensure_account(layout: Layout) -> Command:
     )
 
 
-def hold_lock(layout: Layout, who: str, wait: float) -> Command:
+def hold_lock(layout: Layout, who: str, wait: float, token: str) -> Command:
     """Say `held` and hold the lock while this process hears from us; else say who has it.
 
-    It is waited for so many seconds. A line with words says what is being done.
+    It is waited for so many seconds. A line with words says what is being done; a line
+    with a dot, that all is over. Only commands with our token run meanwhile (fence.py).
 
     The holder dies with its standard input, and also when no line comes for
-    `LOCK.silence` seconds: a dropped network ends no process by itself.
+    `LOCK.silence` seconds: a dropped network ends no process by itself. Before it goes it
+    undoes what we have left half done.
     """
-    return script(
-        """
-        mkdir -p "${1%/*}"
-        exec 9>>"$1"
-        flock --wait "$4" 9 || { tr '\\n' ' ' <"$1.who"; echo; exit 75; }
-        from=${SSH_CONNECTION:+ from ${SSH_CONNECTION%% *}}
-        echo "$$" >"$1.pid"; echo "$2$from" >"$1.who"
-        echo held
-        while IFS= read -r -t "$3" line; do
-          test -z "$line" || printf '%s\\n' "$2$from" "now: $line" >"$1.who"
-        done
-        """,
-        layout.lock_file,
+    return script_file(
+        "hold_lock.sh",
+        layout.fence,
         who,
         LOCK.silence,
         wait,
+        token,
+        layout.home,
+        layout.site_dir,
+        f"{layout.system.container}-database",
         interpreter="bash",
     )
 

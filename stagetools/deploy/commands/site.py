@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from stagetools.deploy.layout import WEB_DIR, Layout
 from stagetools.deploy.limits import SHUTDOWN
-from stagetools.deploy.shell import Command, script
+from stagetools.deploy.shell import Command, loosely, script
 
 __all__ = [
     "TAKEN",
@@ -106,7 +106,7 @@ def drain(layout: Layout, release: str) -> Command:
     who connects: the proxy's, which is the server's own. Waiting for a fixed time instead
     lost 2,888 requests when the processor was starved.
     """
-    return script(
+    command = script(
         """
         end=$(( $(date +%s) + $2 ))
         while grep -q " $1$" /proc/net/unix; do
@@ -117,3 +117,4 @@ def drain(layout: Layout, release: str) -> Command:
         layout.socket(release),
         SHUTDOWN.drain,
     )
+    return loosely(command)

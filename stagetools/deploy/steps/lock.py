@@ -1,23 +1,25 @@
 """One task at a time changes a stage."""
 
+import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from stagetools.deploy import fence
 from stagetools.deploy.commands import server
 from stagetools.deploy.host import Background, Host
 from stagetools.deploy.layout import Layout
 from stagetools.deploy.limits import LOCK
-from stagetools.errors import ConnectionFailed, LockHeld
+from stagetools.errors import LockHeld
 
 __all__ = ["Held", "hold"]
 
 
 class Held:
-    """The lock while it is ours."""
+    """The lock while it is ours; `host` changes the server only as long as it is."""
 
-    def __init__(self, holder: Background) -> None:
-        self._holder = holder
+    def __init__(self, holder: Background, host: Host) -> None:
+        self._holder, self.host = holder, host
         self._over = threading.Event()
         self._heart = threading.Thread(target=self._beat, daemon=True)
         self._heart.start()
@@ -37,22 +39,22 @@ class Held:
     def check(self) -> None:
         """Raise if the server no longer believes that we are alive."""
         if self._holder.is_over():
-            raise ConnectionFailed(
-                "The lock on the server was lost: it had not heard from here for"
-                f" {LOCK.silence} s.",
-                untouched="What served goes on serving.",
-                remedy="Deploy again.",
-            )
+            raise fence.lost()
 
-    def release(self) -> None:
+    def release(self, *, well: bool) -> None:
+        """Give the lock back; where all went well, there is nothing to clean up."""
         self._over.set()
+        if well:
+            with suppress(OSError):
+                self._holder.send(".\n")
         self._holder.close()
 
 
 @contextmanager
 def hold(host: Host, layout: Layout, who: str, *, wait: float = 0) -> Iterator[Held]:
     """Hold the stage's lock for a block, or raise LockHeld with the one who has it."""
-    holder = host.start(server.hold_lock(layout, who, wait))
+    token = secrets.token_hex(8)
+    holder = host.start(server.hold_lock(layout, who, wait, token))
     said = holder.first_line()
     if said != "held":
         holder.close()
@@ -61,8 +63,10 @@ def hold(host: Host, layout: Layout, who: str, *, wait: float = 0) -> Iterator[H
             untouched="Nothing was changed.",
             remedy="Try again when that is over, or let --wait SECONDS wait for it.",
         )
-    held = Held(holder)
+    held = Held(holder, fence.FencedHost(host, layout, token, holder.is_over))
     try:
         yield held
-    finally:
-        held.release()
+    except BaseException:
+        held.release(well=False)
+        raise
+    held.release(well=True)

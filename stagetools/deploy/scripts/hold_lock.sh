@@ -1,0 +1,85 @@
+#!/bin/bash
+# Hold an installation's lock while its client is heard from, and undo what it leaves half done.
+#
+# hold_lock.sh BASE WHO SILENCE WAIT TOKEN HOME SITE CONTAINER
+#
+# Says `held`, or why not (exit 75). BASE is /run/stagetools/NAME; beside it lie
+#   .lock   flock(1) of the one task that may change the installation
+#   .work   flock(1), shared, of each command that changes it; see fence.py
+#   .token  whose commands may run: the client's that has the lock; `gone` while we clean up
+#   .hold   "<container> <release>": visitors wait, and that container is paused
+# A client that is gone ends this process's standard input. A dropped network ends nothing by
+# itself, so SILENCE seconds without a line count as gone, too.
+set -eu
+base=$1 who=$2 silence=$3 wait=$4 token=$5 home=$6 site=$7 container=$8
+patience=30 # seconds for a command of a task that is gone
+
+take_lock() {
+  flock --wait "$wait" 9 && return
+  flock --wait 1 9 && return # its holder may be about to notice that its client is gone
+  case $(cat "$base.token" 2>/dev/null) in
+    ''|gone) flock --wait "$((patience + 5))" 9 ;; # the one before is only cleaning up
+    *) return 1 ;;
+  esac
+}
+
+end_migration() { docker rm --force "$container" >/dev/null 2>&1 || true; }
+
+# Wait until no command of a task that is gone runs any more; then undo what it left.
+settle() {
+  exec 8>>"$base.work"
+  local end=$((SECONDS + patience))
+  until flock --exclusive --wait 1 8; do
+    test "$SECONDS" -lt "$end" || return 1
+    end_migration
+  done
+  recover
+}
+
+recover() {
+  test ! -f "$home/env.before" || mv -T "$home/env.before" "$home/env"
+  test ! -f "$base.hold" || undo_hold
+}
+
+undo_hold() {
+  local old="" release=""
+  read -r old release <"$base.hold" || true
+  local run="$site/run/$release"
+  if test "$(readlink "$site/current.sock")" = "run/$release.sock"; then
+    docker unpause "$old" >/dev/null 2>&1 || true # it is not paused after a restart
+    test -e "$run.sock" || mv -T "$run.held" "$run.sock" 2>/dev/null || true
+  elif test -n "$old"; then # another release serves, on another database
+    docker rm --force "$old" >/dev/null 2>&1 || true
+    rm -f "$run.held"
+  fi
+  rm -f "$base.hold"
+}
+
+finish() {
+  trap '' TERM HUP INT PIPE
+  test "$(cat "$base.token")" = "$token" || return 0
+  echo gone >"$base.token" # no further command of our client begins
+  test "$over" = yes || end_migration
+  if settle; then rm -f "$base.token"; fi
+}
+
+mkdir -p "${base%/*}"
+exec 9>>"$base.lock"
+take_lock || { tr '\n' ' ' <"$base.lock.who"; echo; exit 75; }
+from=${SSH_CONNECTION:+ from ${SSH_CONNECTION%% *}}
+echo "$$" >"$base.lock.pid"; echo "$who$from" >"$base.lock.who"
+test ! -s "$base.token" || end_migration # its holder was killed before it could
+settle || { echo "a command of the task before still runs: inv unlock ends it"; exit 75; }
+over=no
+trap finish EXIT
+trap 'exit 143' TERM HUP INT PIPE
+echo "$token" >"$base.token"
+exec 8>&-
+echo held
+while IFS= read -r -t "$silence" line; do
+  case $line in
+    '') ;;
+    .) over=yes; break ;;
+    *) printf '%s\n' "$who$from" "now: $line" >"$base.lock.who" ;;
+  esac
+done
