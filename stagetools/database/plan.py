@@ -156,7 +156,23 @@ def _why(operation: Operation, app: str, state: ProjectState) -> str:
             return f"adds {operation.model_name}.{operation.name}, which old code does not write"
         case migrations.AlterField():
             return _why_altered(operation, app, state)
+        case migrations.AddConstraint():
+            name = operation.constraint.name
+            return f"demands {name} of {operation.model_name}"
+        case migrations.AlterUniqueTogether():
+            return _why_together(operation, app, state)
+        case migrations.AlterOrderWithRespectTo():
+            return f"changes the order of {operation.name}, a column"
     return ""
+
+
+def _why_together(
+    operation: migrations.AlterUniqueTogether, app: str, state: ProjectState
+) -> str:
+    old = state.models[app, operation.name_lower].options.get("unique_together") or ()
+    more = set(operation.option_value) - {tuple(names) for names in old}
+    listed = "; ".join(", ".join(names) for names in sorted(more))
+    return f"demands unique {listed} of {operation.name}" if more else ""
 
 
 def _why_altered(
@@ -168,7 +184,29 @@ def _why_altered(
         return f"renames the column of {name}"
     if old.null and _insert_needs(operation.field):
         return f"forbids NULL in {name}"
+    if _kind(old) != _kind(operation.field):
+        return f"changes the type of {name}"
+    if operation.field.unique and not old.unique:
+        return f"demands unique {name}"
     return ""
+
+
+_KINDS = {
+    **dict.fromkeys(("CharField", "TextField", "SlugField", "FilePathField"), "text"),
+    **dict.fromkeys(("FileField", "ImageField"), "text"),
+    **dict.fromkeys(
+        ("SmallIntegerField", "IntegerField", "BigIntegerField"), "integer"
+    ),
+    **dict.fromkeys(("SmallAutoField", "AutoField", "BigAutoField"), "integer"),
+}
+
+
+def _kind(field: models.Field) -> str:
+    """What its column holds; types between which old code notices nothing are one kind."""
+    if field.remote_field and not field.many_to_many:
+        return "key"
+    name = str(field.get_internal_type())
+    return _KINDS.get(name.removeprefix("Positive"), name)
 
 
 def _column(field: models.Field, name: str) -> str:

@@ -70,6 +70,28 @@ BREAKING = {
         ),
         "drops Item.name",
     ),
+    "a constraint": (
+        migrations.AddConstraint(
+            "Item", models.UniqueConstraint(fields=["name"], name="one_name")
+        ),
+        "demands one_name of Item",
+    ),
+    "columns that may no longer be the same together": (
+        migrations.AlterUniqueTogether("Item", {("name", "note")}),
+        "demands unique name, note of Item",
+    ),
+    "a column whose values may no longer be the same": (
+        migrations.AlterField("Item", "name", text(unique=True)),
+        "demands unique Item.name",
+    ),
+    "a column of another type": (
+        migrations.AlterField("Item", "name", models.IntegerField()),
+        "changes the type of Item.name",
+    ),
+    "an order that is kept": (
+        migrations.AlterOrderWithRespectTo("Item", "shelf"),
+        "changes the order of Item, a column",
+    ),
 }
 
 
@@ -86,6 +108,10 @@ FINE = {
     "a table between two": migrations.AddField("Item", "like", models.ManyToManyField("till.Item")),
     "a new table": migrations.CreateModel("Other", [("id", models.BigAutoField(primary_key=True))]),
     "an index": migrations.AddIndex("Item", models.Index(fields=["name"], name="i")),
+    "a text without limit": migrations.AlterField("Item", "name", models.TextField()),
+    "a slug": migrations.AlterField("Item", "name", models.SlugField()),
+    "a larger key": migrations.AlterField("Item", "id", models.AutoField(primary_key=True)),
+    "columns that may be the same together now": migrations.AlterUniqueTogether("Item", set()),
     "a longer text": migrations.AlterField("Item", "name", models.CharField(max_length=99)),
     "a column that may be empty now": migrations.AlterField("Item", "name", text(null=True)),
     "NULL forbidden where the database has a default": migrations.AlterField("Item", "note", text(db_default="")),
