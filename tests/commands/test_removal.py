@@ -134,6 +134,18 @@ def test_a_database_larger_than_the_disk_removes_nothing(both, layout) -> None:
     assert not any("docker stop" in call for call in both.said)
 
 
+def test_a_database_that_grows_while_it_is_stopped_fills_no_disk(both, layout) -> None:
+    """As a hostile process sees to when it is told to end."""
+    database = both.at(layout.system.database_sqlite_path)
+    both.program("docker", f'test "$1" != stop || truncate -s 4T {database}\necho id')
+    done = both.attempt(removal.remove(layout))
+    assert done.returncode != 0
+    assert "The site was stopped" in done.stderr.decode()
+    kept = both.at("/srv/stagetools/kept")
+    assert not kept.exists() or list(kept.iterdir()) == []
+    assert database.exists()
+
+
 def test_removing_again_is_no_error(both, layout) -> None:
     both.run(removal.remove(layout))
     assert both.run(removal.remove(layout)).strip() == "it had no database"

@@ -10,14 +10,20 @@ release=${current#run/}
 data=$(sed -n 's/^STAGETOOLS_DATA=//p' "$releases/${release%.sock}.env" 2>/dev/null || true)
 live=${data:-${database%/*}}/${database##*/}
 
-# What is there must fit before anything is stopped.
-size=$(stat -c %s "$live" 2>/dev/null || echo 0)
-mkdir -p "${kept%/*}"
-free=$(df --output=avail --block-size=1 "${kept%/*}" | tail -n 1)
-if test "$size" -gt "$free"; then
-  echo "$live has $size bytes, and ${kept%/*} has only $free free for the last copy of it." >&2
+# What is there must fit before anything is stopped; and again when nobody can write any more, for
+# a process that is told to end may well make a sparse file of it first.
+fits() {
+  size=0
+  for suffix in '' -wal; do
+    size=$((size + $(stat -c %s "$live$suffix" 2>/dev/null || echo 0)))
+  done
+  mkdir -p "${kept%/*}"
+  free=$(df --output=avail --block-size=1 "${kept%/*}" | tail -n 1)
+  test "$size" -le "$free" && return
+  echo "$live has $size bytes, and ${kept%/*} has only $free free for the last copy of it.$1" >&2
   exit 1
-fi
+}
+fits ""
 
 for link in "$web"/hosts/*; do
   test "$(readlink "$link" || true)" != "../sites/$name" || rm -f "$link"
@@ -34,6 +40,7 @@ said="it had no database"
 if test -L "$live" || { test -e "$live" && ! test -f "$live"; }; then
   said="its database is not kept: $live was no file of its own"
 elif test -s "$live"; then
+  fits " The site was stopped, and its files are all there."
   install -d -m 0700 "$kept"
   to=$kept/$name-$(date -u +%Y%m%d-%H%M%S).sqlite3
   umask 077
