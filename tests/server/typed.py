@@ -13,6 +13,8 @@ from pathlib import Path
 
 from tests.server.project import Done, Project
 
+HERE = Path(__file__).parent
+
 
 class Typed:
     """`inv …` while it runs, line by line; `then` is done at once where a line matches `at`."""
@@ -23,13 +25,19 @@ class Typed:
         *words: str,
         at: str = "",
         then: Callable[["Typed"], None] = lambda typed: None,
+        fault: tuple[str, str, Path] | None = None,
     ) -> None:
         self.lines: list[str] = []
         self.at, self.then, self.reached = at, then, False
+        command, extra = [Path(sys.executable).parent / "inv"], {}
+        if fault:  # see inject.py
+            kind, step, go = fault
+            command = [sys.executable, HERE / "inject.py", kind, step]
+            extra = {"FAULT_GO": str(go)}
         self.process = subprocess.Popen(
-            [Path(sys.executable).parent / "inv", *words],
+            [*command, *words],
             cwd=project.root,
-            env=project.environment | {"PYTHONUNBUFFERED": "1"},
+            env=project.environment | {"PYTHONUNBUFFERED": "1"} | extra,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
