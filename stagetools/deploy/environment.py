@@ -1,19 +1,31 @@
 """`inv env.list`, `env.set`, `env.unset`: values that live on the server alone."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 from stagetools.deploy import relaunch
 from stagetools.deploy.commands import environment
+from stagetools.deploy.facts import Facts
 from stagetools.deploy.shell import Secret
 from stagetools.deploy.stage import Stage, locked
 from stagetools.deploy.steps import server
-from stagetools.errors import StageError, UsageError
+from stagetools.deploy.terminal import uninterrupted
+from stagetools.errors import ConnectionFailed, LockLost, StageError, UsageError
 
-__all__ = ["list_names", "parse", "render", "set_value", "unset"]
+__all__ = ["line_of", "list_names", "names", "replaced", "set_value", "unset"]
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_LINE = re.compile(r'^(?P<name>\w+)="(?P<value>(?:[^"\\]|\\.)*)"$', re.M)
+# A value, or any other line of a file that a person may have written by hand: comments, values
+# without quotes, values over several lines. As compose-go's dotenv reads them.
+_ITEM = re.compile(
+    r"""
+    (?: [ \t]* (?:export[ \t]+)? (?P<name>[A-Za-z_][\w.-]*) [ \t]* [=:] [ \t]*
+        (?: "(?:[^"\\]|\\.)*"[^\n]* | '[^']*'[^\n]* | [^\n]* )
+    | [^\n]* ) (?:\n|\Z)
+    """,
+    re.VERBOSE | re.DOTALL,
+)
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "$": "\\$", "\n": "\\n"}
 # What the deploy itself sets for each release; a value here would be ignored.
 _OURS = re.compile(
@@ -21,30 +33,47 @@ _OURS = re.compile(
 )
 
 
-def parse(text: str) -> dict[str, Secret]:
-    """The values of an environment file that `render` wrote."""
-    plain = {escaped: char for char, escaped in _ESCAPES.items()}
-
-    def read(found: re.Match[str]) -> str:
-        return plain.get(found[0], found[0])
-
-    return {
-        line["name"]: Secret(re.sub(r"\\.", read, line["value"]))
-        for line in _LINE.finditer(text)
-    }
-
-
-def render(values: dict[str, Secret]) -> str:
+def line_of(name: str, secret: Secret) -> str:
     """In double quotes, and escaped as Compose reads them. docs.docker.com, "env_file" """
-    return "".join(
-        f'{name}="{"".join(_ESCAPES.get(c, c) for c in secret.reveal())}"\n'
-        for name, secret in values.items()
-    )
+    value = "".join(_ESCAPES.get(char, char) for char in secret.reveal())
+    return f'{name}="{value}"\n'
+
+
+def names(text: str) -> list[str]:
+    """Every name that an environment file gives a value, in its order."""
+    return list(dict.fromkeys(name for name, _ in _items(text) if name))
+
+
+def replaced(text: str, name: str, line: str) -> str:
+    """The file with `line` in the place of the value, or at its end; all else as it was."""
+    kept, there = [], False
+    for found, raw in _items(text):
+        if found == name:
+            raw, there = "" if there else line, True
+        kept.append(raw)
+    whole = "".join(kept)
+    if not there:
+        whole += ("\n" if whole and not whole.endswith("\n") else "") + line
+    if line and name not in names(whole):
+        raise StageError(
+            "The environment file on the server has a quote that is not closed.",
+            untouched="Nothing was changed.",
+            remedy="Correct the file there first: inv ssh",
+        )
+    return whole
+
+
+def _items(text: str) -> Iterator[tuple[str, str]]:
+    """Each value's name and its raw text; no name where a line is no value."""
+    for found in _ITEM.finditer(text):
+        if found[0]:
+            yield found["name"] or "", found[0]
 
 
 def list_names(stage: Stage) -> None:
     """Print each name, its value masked."""
-    for name in _read(stage):
+    facts = server.look(stage.host, stage.layout)
+    for name in names(_read(stage, facts).reveal()):
         stage.terminal.say(f"{name}=***")
 
 
@@ -54,25 +83,66 @@ def set_value(stage: Stage, assignment: str) -> None:
     `KEY` alone asks for the value, so that it is in no history and no process list.
     """
     name, value = _split(assignment, stage.terminal.ask_secret)
-    with locked(stage, "changes the environment") as held:
-        ours = stage.under(held)
-        if not server.look(ours.host, ours.layout).env:  # before the first deploy
-            server.ensure_account(ours.host, ours.layout)
-        _write(ours, _read(ours) | {name: value})
-    _serve_with(stage, f"{name} set")
+
+    def edit(text: str) -> str:
+        return replaced(text, name, line_of(name, value))
+
+    _change(stage, edit, f"{name} set")
 
 
 def unset(stage: Stage, name: str) -> None:
     """Remove a value, then serve the same release without it."""
-    with locked(stage, "changes the environment") as held:
-        values = _read(stage)
-        if name not in values:
+
+    def edit(text: str) -> str:
+        if name not in names(text):
             raise UsageError(
                 f"{name} is not set for {stage.name}.",
-                remedy=f"Set are {', '.join(values)}.",
+                remedy=f"Set are {', '.join(names(text))}.",
             )
-        _write(stage.under(held), {k: v for k, v in values.items() if k != name})
-    _serve_with(stage, f"{name} unset")
+        return replaced(text, name, "")
+
+    if not server.look(stage.host, stage.layout).env:
+        raise _not_there(stage)
+    _change(stage, edit, f"{name} unset")
+
+
+def _change(stage: Stage, edit: Callable[[str], str], what: str) -> None:
+    """Write the file, and serve with it; where that is refused, the file is as it was."""
+    with locked(stage, "changes the environment") as held:
+        ours = stage.under(held)
+        facts = server.look(ours.host, ours.layout)
+        first = not facts.env  # before the first deploy
+        if first or not facts.home_is_roots:
+            server.ensure_account(ours.host, ours.layout)
+        before = Secret("") if first and stage.terminal.dry else _text(ours)
+        _write(ours, edit(before.reveal()))
+        if not facts.release:
+            ours.host.run(environment.approve(ours.layout))
+            stage.terminal.conclude(f"{what} on the server.")
+            return
+        try:
+            name = relaunch.serve_again(stage, held, "env")
+        except BaseException as error:
+            with uninterrupted():
+                _put_back(ours, before, facts.release, error)
+            raise
+    stage.terminal.conclude(f"{what} on the server; {stage.name} serves {name}.")
+
+
+def _put_back(stage: Stage, before: Secret, serving: str, error: BaseException) -> None:
+    """Restore the file unless the new release serves with it; say which it was."""
+    said = "The server puts its environment file back as it was."
+    with suppress(ConnectionFailed, LockLost):
+        if server.look(stage.host, stage.layout).release == serving:
+            _write(stage, before.reveal())
+            stage.host.run(environment.approve(stage.layout))
+            said = "The environment file is as it was before."
+        else:
+            said = (
+                "The environment file is changed, and the new release serves with it."
+            )
+    if isinstance(error, StageError):
+        error.untouched = f"{error.untouched} {said}".strip()
 
 
 def _split(assignment: str, ask: Callable[[str], str]) -> tuple[str, Secret]:
@@ -94,27 +164,30 @@ def _split(assignment: str, ask: Callable[[str], str]) -> tuple[str, Secret]:
     return name, Secret(value)
 
 
-def _read(stage: Stage) -> dict[str, Secret]:
-    if not server.look(stage.host, stage.layout).env:
-        raise UsageError(
-            f"{stage.name} is not on {stage.host.address} yet.",
-            remedy=f"Deploy it first: inv deploy --stage {stage.config.stage_name}",
+def _read(stage: Stage, facts: Facts) -> Secret:
+    if not facts.env:
+        raise _not_there(stage)
+    return _text(stage)
+
+
+def _text(stage: Stage) -> Secret:
+    text = stage.host.run(environment.read(stage.layout))
+    if "\N{REPLACEMENT CHARACTER}" in text:
+        raise StageError(
+            f"{stage.layout.env_file} on the server holds bytes that are not UTF-8.",
+            untouched="Nothing was changed.",
+            remedy="Correct the file there first: inv ssh",
         )
-    return parse(stage.host.run(environment.read(stage.layout)))
+    return Secret(text)
 
 
-def _write(stage: Stage, values: dict[str, Secret]) -> None:
-    stage.host.run(environment.write(stage.layout), stdin=render(values).encode())
+def _not_there(stage: Stage) -> UsageError:
+    return UsageError(
+        f"{stage.name} is not on {stage.host.address} yet.",
+        remedy=f"Deploy it first: inv deploy --stage {stage.config.stage_name}",
+    )
 
 
-def _serve_with(stage: Stage, what: str) -> None:
-    stage.terminal.conclude(f"{what} on the server.")
-    if not server.look(stage.host, stage.layout).release:
-        return
-    try:
-        relaunch.restart(stage, why="env")
-    except StageError as error:
-        error.untouched += (
-            " The file on the server stays changed: the next release reads it."
-        )
-        raise
+def _write(stage: Stage, text: str) -> None:
+    content = (text or "# no values\n").encode()
+    stage.host.run(environment.write(stage.layout, len(content)), stdin=content)

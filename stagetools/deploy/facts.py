@@ -128,6 +128,7 @@ class Facts:
     env: str  # SHA-256 of the environment file
     home_is_roots: bool  # not so in 0.1.0: its homes are brought to that
     domains: tuple[str, ...]
+    claimed: tuple[tuple[str, str], ...] = ()  # of all sites: domain, installation
     release: str  # the one that serves, or empty
     record: Record | None
     proxy: str  # SHA-256 of the proxy's files
@@ -188,6 +189,7 @@ def parse_facts(text: str) -> Facts:
         env=values["env"],
         home_is_roots=values.get("home_is_roots") == "yes",
         domains=tuple(values["domains"].split()),
+        claimed=tuple(_claim(word) for word in values.get("claimed", "").split()),
         release=values["release"],
         record=Record.parse(values.get("record", "")),
         proxy=values["proxy"],
@@ -201,6 +203,11 @@ def parse_facts(text: str) -> Facts:
         buildx=values.get("buildx") == "yes",
         containers=tuple(containers),
     )
+
+
+def _claim(word: str) -> tuple[str, str]:
+    domain, _, link = word.partition("=")
+    return domain, link.rpartition("/")[2]
 
 
 def _five(value: str) -> tuple[str, str, str, str, str]:

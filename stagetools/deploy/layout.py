@@ -87,6 +87,10 @@ class Layout:
         """`/run/stagetools/shop_prod.lock`; a reboot clears it."""
         return self.fence.with_name(f"{self.system.name}.lock")
 
+    def incoming(self, digest: str) -> PurePosixPath:
+        """`/home/shop_prod/incoming/<SHA-256>.part`: what has arrived of an archive."""
+        return self.home / "incoming" / f"{digest}.part"
+
     def source(self, release: str) -> PurePosixPath:
         """`/home/shop_prod/releases/<release>`"""
         return self.releases_dir / release

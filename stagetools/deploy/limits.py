@@ -23,6 +23,7 @@ class Connect:
     banner: float = 15  # a small server under load forks sshd slowly
     web: float = 3  # for ports 80 and 443; a SYN is sent again after 1 s
     keepalive: int = 5  # ssh's own, so that a dead network is noticed
+    unsent: int = 128 * 1024  # bytes that wait in the kernel; 4 MB unless said
 
 
 @dataclass(frozen=True, slots=True)

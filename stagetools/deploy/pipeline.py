@@ -66,6 +66,7 @@ class Deploy(Change):
         """Every step in its order."""
         if self.nothing_changed():
             return
+        preflight.refuse_taken_domains(self.stage.name, self.facts, self.config)
         preflight.refuse_full_disk(self.facts)
         found = preflight.refuse_wrong_dns(self.host, self.facts, self.config)
         preflight.ask_about_closed_ports(found, self.stage.terminal.agree)

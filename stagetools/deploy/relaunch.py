@@ -3,14 +3,11 @@
 from stagetools.deploy.change import Change
 from stagetools.deploy.facts import Record, named
 from stagetools.deploy.stage import Stage, locked
-from stagetools.deploy.steps import Outcome, database, release, server
+from stagetools.deploy.steps import Outcome, database, lock, release, server
 from stagetools.deploy.terminal import Step
 from stagetools.errors import StageError, UsageError
 
-__all__ = ["releases", "restart", "rollback"]
-
-
-_DOES = {"restart": "restarts", "env": "changes the environment"}
+__all__ = ["releases", "restart", "rollback", "serve_again"]
 
 
 def releases(stage: Stage) -> list[Record]:
@@ -18,17 +15,23 @@ def releases(stage: Stage) -> list[Record]:
     return release.known(stage.host, stage.layout)
 
 
-def restart(stage: Stage, *, why: str = "restart", wait: float = 0) -> None:
+def restart(stage: Stage, *, wait: float = 0) -> None:
     """Serve the same release from a new container, with the environment as it is now."""
-    with locked(stage, _DOES[why], wait=wait) as held:
-        facts = server.look(stage.host, stage.layout)
-        if not facts.release:
-            raise _nothing_serves(stage)
-        again = Relaunch(stage, held, facts)
-        again.why = why
-        with again.leaving_nothing():
-            again.run(facts.release)
-    stage.terminal.conclude(f"{stage.name} serves {again.name}.")
+    with locked(stage, "restarts", wait=wait) as held:
+        name = serve_again(stage, held, "restart")
+    stage.terminal.conclude(f"{stage.name} serves {name}.")
+
+
+def serve_again(stage: Stage, held: lock.Held, why: str) -> str:
+    """The same for one who holds the lock already; the new release's name."""
+    facts = server.look(stage.host, stage.layout)
+    if not facts.release:
+        raise _nothing_serves(stage)
+    again = Relaunch(stage, held, facts)
+    again.why = why
+    with again.leaving_nothing():
+        again.run(facts.release)
+    return again.name
 
 
 def rollback(

@@ -7,6 +7,7 @@ commands go over Paramiko's channels, and Fabric does what it does best: the use
 """
 
 import os
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -46,10 +47,20 @@ def connect(
         connection.open()
     transport = connection.transport
     transport.set_keepalive(CONNECT.keepalive)
+    _keep_queue_short(transport.sock)
     host = FabricHost(connection, address, needs_sudo=connection.user != "root")
     if host.needs_sudo:
         _refuse_without_sudo(host, connection.user)
     return host
+
+
+def _keep_queue_short(sock: Any) -> None:
+    """Let the lock's beats, which share the connection with an upload, not wait behind megabytes.
+
+    What the kernel has taken and not sent yet, tcp(7); it may send as much as before.
+    """
+    with suppress(OSError, AttributeError):  # a jump host's channel; another system
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, CONNECT.unsent)
 
 
 def _refuse_without_sudo(host: "FabricHost", user: str) -> None:

@@ -1,5 +1,6 @@
 """What a deploy uploads: the files that git would track, less what must never travel."""
 
+import gzip
 import hashlib
 import io
 import os
@@ -8,7 +9,6 @@ import stat
 import subprocess
 import tarfile
 import tempfile
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,25 +105,23 @@ def read_tree(root: Path) -> Manifest:
 
 
 def archive(root: Path, entries: Iterable[Entry]) -> bytes:
-    """A gzipped tar of `entries`, with no owner and no mode but the run bit.
+    """A gzipped tar of `entries`, with no owner, no time, and no mode but the run bit.
 
-    All of them carry the time of this moment: BuildKit takes a file of the same size and
-    time for the same file, and would build the old one again.
+    The same entries give the same bytes: what has arrived of them need not be sent again.
     """
     buffer = io.BytesIO()
-    with tarfile.open(
-        fileobj=buffer, mode="w:gz", compresslevel=6, format=tarfile.PAX_FORMAT
-    ) as tar:
-        now = time.time()
+    with (
+        gzip.GzipFile(fileobj=buffer, mode="wb", compresslevel=6, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar,
+    ):
         for entry in entries:
-            _add(tar, root, entry, now)
+            _add(tar, root, entry)
     return buffer.getvalue()
 
 
-def _add(tar: tarfile.TarFile, root: Path, entry: Entry, now: float) -> None:
+def _add(tar: tarfile.TarFile, root: Path, entry: Entry) -> None:
     path = root / entry.path
     info = tarfile.TarInfo(entry.path)
-    info.mtime = now
     if entry.kind == "l":
         info.type, info.linkname = tarfile.SYMTYPE, str(path.readlink())
         tar.addfile(info)

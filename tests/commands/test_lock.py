@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -126,6 +127,25 @@ def test_a_holder_that_falls_silent_is_taken_for_dead(
     first.process.stdout.close()
     with held(machine, layout) as second:
         assert second.first_line() == "held"
+
+
+def test_the_bytes_of_an_upload_are_a_sign_of_life(machine, layout) -> None:
+    """From a slow line they come, and the beats wait behind them."""
+    part = machine.at(layout.incoming("digest"))
+    part.parent.mkdir(parents=True)
+    patient = server.hold_lock(layout, "ann@desk", 0, "t1").text
+    assert patient.count(f" {LOCK.silence} 0 ") == 1
+    command = Command(patient.replace(f" {LOCK.silence} 0 ", " 1 0 "))
+    first = Holder(machine, command)
+    assert first.first_line() == "held"
+    for _ in range(15):
+        with part.open("ab") as file:
+            file.write(b"more")
+        time.sleep(0.2)
+    assert first.process.poll() is None
+    assert first.wait() == 0  # and when they end, so does it
+    first.process.stdin.close()
+    first.process.stdout.close()
 
 
 def test_who_waits_gets_the_lock_when_it_is_free(machine, layout) -> None:

@@ -1,7 +1,9 @@
 """The server's side of an upload, run for real: the tree that arrives is the tree that left."""
 
+import base64
 import os
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from stagetools.deploy.commands import files
 from stagetools.deploy.steps.source import Target, upload
 from stagetools.deploy.tree import read_tree
-from stagetools.errors import CommandFailed
+from stagetools.errors import CommandFailed, ConnectionFailed
 
 NON_UTF8 = os.fsdecode(b"caf\xe9.txt")
 Tree = dict[str, str | tuple[str, ...]]
@@ -215,3 +217,112 @@ def test_what_stays_here_is_named(send, secrets: list[str], said: str) -> None:
     send({"a": "1"} | dict.fromkeys(secrets, "x"))
     assert said in send.said
     assert ("left out" in send.said) == bool(secrets)
+
+
+def test_all_files_carry_the_time_of_their_arrival(send, machine, layout) -> None:
+    """BuildKit compares sizes and times: an older time would bring the older file back."""
+    before = time.time()
+    send({"a": "1", "b": "2"})
+    for path in machine.at(layout.source("R1")).iterdir():
+        assert before - 1 <= path.stat().st_mtime <= time.time() + 1
+
+
+# --- an archive that takes its time -------------------------------------------------------
+
+LARGE = {"a": "1", "noise": base64.b64encode(os.urandom(150_000)).decode()}
+
+
+@pytest.fixture
+def broken(machine, monkeypatch):
+    """Let the connection be lost after so many bytes of the next upload."""
+
+    def broken(count: int) -> None:
+        run = machine.run
+
+        def lose(command, *, stdin=b"", **options):
+            if "receive_part" not in str(command.text) and len(stdin) < 64_000:
+                return run(command, stdin=stdin, **options)
+            run(command, stdin=stdin[:count])
+            monkeypatch.setattr(machine, "run", run)
+            raise ConnectionFailed("It was lost.")
+
+        monkeypatch.setattr(machine, "run", lose)
+
+    return broken
+
+
+def sent_of(said: str) -> str:
+    return said.partition("files, ")[2]
+
+
+def test_a_large_upload_arrives_whole(send, machine, layout) -> None:
+    assert send(LARGE) == LARGE
+    assert "had arrived" not in send.said
+    assert not machine.at(layout.incoming("x")).parent.exists()
+    assert send(LARGE | {"a": "2"}) == LARGE | {"a": "2"}
+
+
+def test_an_upload_that_was_cut_goes_on_where_it_stopped(send, broken) -> None:
+    broken(100_000)
+    with pytest.raises(ConnectionFailed):
+        send(LARGE)
+    assert send(LARGE) == LARGE
+    assert "(100.0 kB had arrived before)" in send.said
+    assert float(sent_of(send.said).split()[0]) < 60
+
+
+def test_of_an_upload_of_something_else_nothing_stays(
+    send, broken, machine, layout
+) -> None:
+    broken(100_000)
+    with pytest.raises(ConnectionFailed):
+        send(LARGE)
+    other = LARGE | {"more": base64.b64encode(os.urandom(9000)).decode()}
+    assert send(other) == other
+    assert "had arrived" not in send.said
+
+
+def test_an_upload_that_was_cut_takes_no_room_after_another_one(
+    send, broken, machine, layout
+) -> None:
+    broken(100_000)
+    with pytest.raises(ConnectionFailed):
+        send(LARGE)
+    assert machine.at(layout.incoming("x")).parent.exists()
+    send({"a": "small"})
+    assert not machine.at(layout.incoming("x")).parent.exists()
+
+
+def test_what_a_power_cut_has_spoilt_is_sent_again(
+    send, broken, machine, layout
+) -> None:
+    broken(100_000)
+    with pytest.raises(ConnectionFailed):
+        send(LARGE)
+    (part,) = machine.at(layout.incoming("x")).parent.iterdir()
+    part.write_bytes(part.read_bytes()[:50_000] + bytes(50_000))
+    assert send(LARGE) == LARGE
+    assert "had arrived" not in send.said
+
+
+def test_what_is_not_what_was_sent_is_never_unpacked(machine, layout) -> None:
+    part = machine.at(layout.incoming("0" * 64))
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b"x")
+    with pytest.raises(CommandFailed) as caught:
+        machine.run(files.receive_tree(layout, "R1", base="", digest="0" * 64))
+    assert "not what was sent" in caught.value.output
+    assert not machine.at(layout.source("R1")).exists()
+    assert not part.exists()
+
+
+def test_one_who_still_writes_to_an_archive_spoils_it_for_nobody(
+    machine, layout
+) -> None:
+    """A client that was stopped in its upload and goes on while another one has begun."""
+    machine.run(files.receive_part(layout, "d", have=0), stdin=b"abcdef")
+    part = machine.at(layout.incoming("d"))
+    with part.open("ab") as sleeper:
+        machine.run(files.receive_part(layout, "d", have=4), stdin=b"EF")
+        sleeper.write(b"late")
+    assert part.read_bytes() == b"abcdEF"

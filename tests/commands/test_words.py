@@ -198,6 +198,16 @@ def test_a_record_with_a_backslash_is_printed_as_it_was_written(tmp_path) -> Non
     assert parse_facts(machine.run(server.look(LAYOUT))).record == record
 
 
+def test_the_domains_of_all_sites_are_seen(tmp_path) -> None:
+    machine = Machine(tmp_path)
+    hosts = machine.at(LAYOUT.site_dir.parent.parent / "hosts")
+    hosts.mkdir(parents=True)
+    for domain, name in {"a.test": "shop_prod", "b.test": "blog_prod"}.items():
+        (hosts / domain).symlink_to(f"../sites/{name}")
+    facts = parse_facts(machine.run(server.look(LAYOUT)))
+    assert sorted(facts.claimed) == [("a.test", "shop_prod"), ("b.test", "blog_prod")]
+
+
 def test_compose_is_told_the_releases_own_files() -> None:
     words = shlex.split(compose.build(LAYOUT, "R1").text)
     assert words[:2] == ["docker", "compose"]

@@ -130,6 +130,7 @@ def test_a_domain_that_a_neighbour_has_is_refused(shop, blog, server) -> None:
     blog.replace("deploy.toml", '"blog.test", "shop.test"', '"blog.test"')
     assert done.status == 1
     assert "shop.test belongs to shop_prod" in done.text
+    assert "Upload" not in done.text
     assert Browser(server.address, "shop.test").get("/version").text.startswith("shop")
     after = state(server, "blog_prod")
     assert after["answer"] == before["answer"]

@@ -86,6 +86,26 @@ def test_a_domain_that_leads_elsewhere_is_refused(
     assert error.untouched == "Nothing was changed."
 
 
+def test_a_domain_of_another_site_is_refused_before_anything_is_built(
+    config, ready, refused
+) -> None:
+    """At the switch it would be too late: the live database is migrated by then."""
+    claimed = (("a.test", "shop_prod"), ("shop.test", "blog_prod"))
+    facts = replace(ready, claimed=claimed)
+    error = refused(preflight.refuse_taken_domains, "shop_prod", facts, config)
+    assert error.what == "shop.test belongs to blog_prod on this server."
+    assert error.untouched == "Nothing was changed."
+    assert "blog_prod" in error.remedy
+
+
+def test_a_domain_of_ones_own_or_of_nobody_is_fine(config, ready) -> None:
+    own = replace(config, domains=("shop.test", "new.test"))
+    facts = replace(
+        ready, claimed=(("shop.test", "shop_prod"), ("b.test", "blog_prod"))
+    )
+    preflight.refuse_taken_domains("shop_prod", facts, own)
+
+
 def no_question(question: str) -> None:
     raise AssertionError(question)
 

@@ -3,7 +3,7 @@
 from stagetools.deploy.layout import Layout
 from stagetools.deploy.shell import Command, looks, script
 
-__all__ = ["read", "write"]
+__all__ = ["approve", "read", "write"]
 
 
 def read(layout: Layout) -> Command:
@@ -11,9 +11,23 @@ def read(layout: Layout) -> Command:
     return looks(script('cat "$1"', layout.env_file))
 
 
-def write(layout: Layout) -> Command:
-    """Replace the environment file by what comes on standard input, whole or not at all."""
+def write(layout: Layout, size: int) -> Command:
+    """Replace the environment file by standard input, of `size` bytes, whole or not at all.
+
+    The one before is kept beside it, as `env.before`, until `approve` or a switch: whoever
+    finds it there puts it back, for its successor was never served.
+    """
     return script(
-        'umask 077; cat >"$1.new"; test -s "$1.new"; sync "$1.new"; mv -T "$1.new" "$1"',
+        """
+        umask 077
+        test ! -e "$1" || { cp "$1" "$1.kept"; sync "$1.kept"; mv -T "$1.kept" "$1.before"; }
+        cat >"$1.new"; test "$(stat -c %s "$1.new")" = "$2"; sync "$1.new"; mv -T "$1.new" "$1"
+        """,
         layout.env_file,
+        size,
     )
+
+
+def approve(layout: Layout) -> Command:
+    """Forget the environment file from before `write`."""
+    return script('rm -f "$1.before"', layout.env_file)

@@ -3,40 +3,40 @@
 from pathlib import PurePosixPath
 
 from stagetools.deploy.layout import Layout
-from stagetools.deploy.shell import Command, looks, loosely, script, sh
+from stagetools.deploy.shell import Command, looks, loosely, script, script_file, sh
 
-__all__ = ["read_text", "receive_tree", "write_text"]
+__all__ = ["arrived", "read_text", "receive_part", "receive_tree", "write_text"]
 
 
-def receive_tree(layout: Layout, release: str, *, base: str) -> Command:
-    """Unpack an upload into the release's directory, which appears whole or not at all.
-
-    Standard input: a line with three lengths in bytes; then the settings, the lines that
-    the manifest gains and the list of paths to remove, each ended by a NUL; then a gzipped tar.
-    With `base`, the files of that release are the starting point, linked and not copied, and
-    so are the other lines of its manifest: all of them would outweigh most changes.
-    """
+def arrived(layout: Layout, digest: str) -> Command:
+    """Print how many bytes of an archive have arrived, and their SHA-256; 0 where none has."""
     command = script(
         """
-        source=$1 base=$2 part=$1.part
-        rm -rf "$part"
-        if test -n "$base"; then cp -al "$base" "$part"; else mkdir "$part"; fi
-        IFS=' ' read -r settings listed removed
-        head -c "$settings" >"$source.env"
-        head -c "$listed" >"$part.listed"
-        head -c "$removed" >"$part.removed"
-        { if test -n "$base"; then
-            tr '\\0' '\\n' <"$part.removed" |
-              LC_ALL=C awk 'part == 1 {gone[$0]; next} !(substr($0, 68) in gone)' part=1 - part=2 "$base.manifest"
-          fi; cat "$part.listed"; } >"$source.manifest"
-        ( cd "$part" && xargs -0 -r rm -rf -- ) <"$part.removed"
-        rm -f "$part.removed" "$part.listed"
-        tar -x -z --no-same-owner --same-permissions --recursive-unlink -C "$part" -f -
-        find "$part" -mindepth 1 -type d -empty -delete
-        rm -rf "$source"; mv -T "$part" "$source"
+        if test -s "$1"; then echo "$(stat -c %s "$1") $(sha256sum <"$1" | cut -c1-64)"; else echo 0; fi
         """,
+        layout.incoming(digest),
+    )
+    return looks(command)
+
+
+def receive_part(layout: Layout, digest: str, *, have: int) -> Command:
+    """Append standard input to the first `have` bytes of an archive that have arrived."""
+    return loosely(script_file("receive_part.sh", layout.incoming(digest), have))
+
+
+def receive_tree(
+    layout: Layout, release: str, *, base: str, digest: str = ""
+) -> Command:
+    """Unpack an upload into the release's directory, which appears whole or not at all.
+
+    `digest` names an archive that has arrived already; else it is part of standard input.
+    """
+    command = script_file(
+        "receive_tree.sh",
         layout.source(release),
         layout.source(base) if base else "",
+        layout.incoming(digest).parent,
+        digest,
         interpreter="bash",
     )
     return loosely(command)

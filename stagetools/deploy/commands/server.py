@@ -83,8 +83,8 @@ def hold_lock(layout: Layout, who: str, wait: float, token: str) -> Command:
     It is waited for so many seconds. A line with words says what is being done; a line
     with a dot, that all is over. Only commands with our token run meanwhile (fence.py).
 
-    The holder dies with its standard input, and also when no line comes for
-    `LOCK.silence` seconds: a dropped network ends no process by itself. Before it goes it
+    The holder dies with its standard input, and also when for
+    `LOCK.silence` seconds no line comes, nor a byte of an upload: a dropped network ends no process by itself. Before it goes it
     undoes what we have left half done.
     """
     return script_file(

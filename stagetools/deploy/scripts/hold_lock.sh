@@ -9,7 +9,7 @@
 #   .token  whose commands may run: the client's that has the lock; `gone` while we clean up
 #   .hold   "<container> <release>": visitors wait, and that container is paused
 # A client that is gone ends this process's standard input. A dropped network ends nothing by
-# itself, so SILENCE seconds without a line count as gone, too.
+# itself, so SILENCE seconds without a line, or a byte of an upload, count as gone, too.
 set -eu
 base=$1 who=$2 silence=$3 wait=$4 token=$5 home=$6 site=$7 container=$8
 patience=30 # seconds for a command of a task that is gone
@@ -55,6 +55,11 @@ undo_hold() {
   rm -f "$base.hold"
 }
 
+# A line from a slow client waits behind its upload: the bytes of that are as good.
+upload_comes() {
+  test -n "$(find "$home/incoming" -name '*.part' -newermt "-$silence seconds" 2>/dev/null)"
+}
+
 finish() {
   trap '' TERM HUP INT PIPE
   test "$(cat "$base.token")" = "$token" || return 0
@@ -76,7 +81,7 @@ trap 'exit 143' TERM HUP INT PIPE
 echo "$token" >"$base.token"
 exec 8>&-
 echo held
-while IFS= read -r -t "$silence" line; do
+while IFS= read -r -t "$silence" line || { test $? -gt 128 && upload_comes; }; do
   case $line in
     '') ;;
     .) over=yes; break ;;

@@ -19,6 +19,7 @@ echo "gid=$(id -g "$name" 2>/dev/null || true)"
 echo "env=$(sha256sum <"$env" 2>/dev/null | cut -c1-64 || true)"
 echo "home_is_roots=$(test "$(cat "$home/.layout" 2>/dev/null || echo 0)" -ge "$layout" 2>/dev/null && echo yes || true)"
 echo "domains=$(test -f "$site/site" && tr '\n' ' ' <"$site/site" || true)"
+echo "claimed=$(find "${site%/sites/*}/hosts" -type l -printf '%f=%l ' 2>/dev/null || true)"
 current=$(readlink "$site/current.sock" 2>/dev/null || true)
 release=${current#run/}
 release=${release%.sock}

@@ -18,6 +18,7 @@ __all__ = [
     "ask_about_closed_ports",
     "refuse_full_disk",
     "refuse_placeholders",
+    "refuse_taken_domains",
     "refuse_wrong_dns",
 ]
 
@@ -47,6 +48,20 @@ def refuse_full_disk(facts: Facts) -> None:
             remedy="Make room first: `docker system df` and `journalctl --disk-usage` say"
             " what takes it.",
         )
+
+
+def refuse_taken_domains(system: str, facts: Facts, config: StageConfig) -> None:
+    """A domain is one site's: say whose, before anything is built or migrated."""
+    owners = dict(facts.claimed)
+    for domain in config.domains:
+        owner = owners.get(domain, system)
+        if owner != system:
+            raise StageError(
+                f"{domain} belongs to {owner} on this server.",
+                untouched="Nothing was changed.",
+                remedy="Take it out of one of the two: domains in deploy.toml, here or of"
+                f" {owner}, and deploy that one first.",
+            )
 
 
 def refuse_wrong_dns(host: Host, facts: Facts, config: StageConfig) -> set[str]:
