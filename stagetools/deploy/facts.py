@@ -134,8 +134,10 @@ class Facts:
     proxy: str  # SHA-256 of the proxy's files
     proxy_version: int  # of those that it runs with; 0 while there is none
     authority: str  # how certificates are made on this server, in Caddy's words
-    taken_ports: tuple[str, ...]  # the programs that listen on port 80 or 443
     data_dir: str  # where the live database lies; empty where no release serves
+    proxy_runs: bool = False  # our own proxy, and it has the ports 80 and 443
+    taken_ports: tuple[str, ...] = ()  # other programs that listen on port 80 or 443
+    follows_links: bool = False  # the kernel, where another user has planted them
     database: int  # bytes of the SQLite file
     docker: str
     compose: str
@@ -148,11 +150,6 @@ class Facts:
         docker = bool(self.docker and self.compose and self.buildx)
         account = bool(self.uid) and bool(self.env) and self.home_is_roots
         return docker and account
-
-    @property
-    def proxy_runs(self) -> bool:
-        """Whether our own proxy has the ports."""
-        return set(self.taken_ports) == {"caddy"}
 
     def serving(self, system: str) -> Container | None:
         """The running container of the release that serves `system`."""
@@ -195,8 +192,10 @@ def parse_facts(text: str) -> Facts:
         proxy=values["proxy"],
         proxy_version=int(values["proxy_version"] or 0),
         authority=values["authority"].replace("|", "\n").strip(),
+        proxy_runs=values.get("proxy_runs") == "yes",
         taken_ports=tuple(values["taken_ports"].split()),
         data_dir=values.get("data_dir", ""),
+        follows_links=values.get("follows_links") == "1",
         database=int(values["database"] or 0),
         docker=values.get("docker", ""),
         compose=values.get("compose", ""),

@@ -188,4 +188,4 @@ class Deploy(Change):
         return outcome
 
     def visit(self, step: Step) -> Outcome:
-        return proxy.visit(self.host, self.layout, self.config, self.name)
+        return proxy.visit(self.host, self.config, self.name, self.container)

@@ -12,7 +12,9 @@ from stagetools.deploy.shell import Command
 from stagetools.errors import CommandFailed
 
 # Where commands go on a server; each is looked for below the machine's root instead.
-_PLACES = re.compile(r"/(?:srv/stagetools|home|run/lock|run/stagetools)\b")
+_PLACES = re.compile(
+    r"/(?:srv/stagetools|home|run/lock|run/stagetools|etc/sysctl.d|proc/sys/fs)\b"
+)
 
 
 @dataclass

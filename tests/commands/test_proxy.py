@@ -8,7 +8,7 @@ from stagetools.deploy.layout import PROXY_DIR
 from stagetools.deploy.steps import proxy as steps
 
 # Caddy refuses a folder in which some file holds the word `broken`. A container lasts from
-# `up` to `rm`; the third of them never runs when a file `ill` is there.
+# `up` to `rm`; no new one comes to hold the ports when a file `ill` is there.
 DOCKER = """
 there=$(dirname "$said")/containers; touch "$there"
 case "$*" in
@@ -16,9 +16,15 @@ case "$*" in
     ! grep -rq broken "$dir" || { echo "Error: broken here"; exit 1; } ;;
   *"ps --all"*) cat "$there" ;;
   *"up --detach"*) echo "c$(($(tail -n 1 "$there" | tr -d c) + 1))" >>"$there" ;;
-  *"caddy reload"*) ! test -e "$(dirname "$said")/ill" ;;
+  *"inspect"*) for last; do :; done; echo "1${last#c}" ;;
   rm*) for last; do :; done; sed -i "/^$last$/d" "$there" ;;
 esac
+"""
+SS = """
+test -e "$(dirname "$said")/ill" || for id in $(tr -d c <"$(dirname "$said")/containers"); do
+  echo "LISTEN 0 4096 *:80 *:* users:((\\"caddy\\",pid=1$id,fd=3))"
+  echo "LISTEN 0 4096 *:443 *:* users:((\\"caddy\\",pid=1$id,fd=4))"
+done
 """
 PLAIN = StageConfig(stage_name="prod", domains=("a.test",), tls="internal")
 
@@ -26,6 +32,13 @@ PLAIN = StageConfig(stage_name="prod", domains=("a.test",), tls="internal")
 @pytest.fixture
 def caddy(machine):
     machine.program("docker", DOCKER)
+    machine.program("ss", SS)
+    for folder, file in (
+        ("/proc/sys/fs", "protected_symlinks"),
+        ("/etc/sysctl.d", "x"),
+    ):
+        machine.at(folder).mkdir(parents=True)
+        (machine.at(folder) / file).write_text("0\n")
     return machine
 
 
@@ -69,8 +82,12 @@ def test_the_first_stage_decides_who_certifies(caddy) -> None:
 def test_another_takes_over_before_the_one_that_runs_leaves(caddy) -> None:
     start(caddy)
     start(caddy, version=2)
-    calls = [call.split()[1] for call in caddy.said if "validate" not in call]
-    assert calls[2:] == ["ps", "compose", "ps", "exec", "stop", "rm"]
+    calls = [
+        call.split()[1]
+        for call in caddy.said
+        if call.startswith("docker") and "validate" not in call
+    ]
+    assert calls[4:] == ["pull", "ps", "compose", "ps", "inspect", "stop", "rm"]
     assert containers(caddy) == ["c2"]
     assert version(caddy) == "2"
 
@@ -86,6 +103,31 @@ def test_one_that_never_runs_is_removed_and_the_old_one_stays(caddy) -> None:
     (caddy.root / "ill").unlink()
     start(caddy, version=2)
     assert version(caddy) == "2"
+
+
+def test_the_kernel_follows_no_planted_links_now_and_after_a_reboot(caddy) -> None:
+    """Some kernels begin with 0, under which a site's own link is dialled."""
+    start(caddy)
+    assert caddy.at("/proc/sys/fs/protected_symlinks").read_text() == "1\n"
+    kept = caddy.at("/etc/sysctl.d/60-stagetools.conf")
+    assert kept.read_text() == "fs.protected_symlinks = 1\n"
+    start(caddy)
+    assert kept.read_text() == "fs.protected_symlinks = 1\n"
+
+
+def test_no_proxy_starts_where_the_kernel_follows_planted_links(caddy) -> None:
+    caddy.at("/proc/sys/fs/protected_symlinks").unlink()
+    caddy.at("/proc/sys/fs").rmdir()
+    done = caddy.attempt(proxy.ensure("", 1), steps._archive(PLAIN))
+    assert done.returncode == 1
+    assert b"is 0 and cannot be set" in done.stdout
+    assert not caddy.at(PROXY_DIR).exists()
+
+
+def test_a_certificate_that_a_snippet_needs_is_beside_it(caddy, layout) -> None:
+    start(caddy)
+    caddy.run(proxy.except_site(layout, "good\n", "root.pem", "-----BEGIN"))
+    assert folder(caddy)["root.pem"] == "-----BEGIN\n"
 
 
 def test_what_an_interrupted_renewal_left_goes_with_the_next(caddy) -> None:

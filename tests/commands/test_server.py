@@ -1,6 +1,8 @@
 """Looking at a server and preparing its account, with programs that answer as told."""
 
+import os
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -75,6 +77,7 @@ def test_a_deployed_server_is_told_as_it_stands(bare, layout) -> None:
     assert facts.record
     assert facts.record.release == "R1"
     assert facts.taken_ports == ("caddy",)
+    assert not facts.proxy_runs
     assert facts.authority == "email a@b.test\nacme_ca x"
     assert (facts.docker, facts.compose, facts.buildx) == ("28.0", "2.33", True)
     assert facts.is_ready
@@ -131,6 +134,35 @@ def test_an_account_of_an_older_layout_is_not_ready(serving, layout) -> None:
         if text is not None:
             mark.write_text(text)
         assert steps.look(serving, layout).is_ready is ready, text
+
+
+def test_our_proxy_is_known_by_its_container(bare, layout) -> None:
+    """Another Caddy on the host's network has the same name, and half of the visitors."""
+    own = Path("/proc/self/cgroup").read_text().split("/")[-1].strip() or "/"
+    bare.program("docker", f'case "$*" in "ps "*) echo "proxy={own}" ;; esac')
+    ours, other = os.getpid(), 2**22 + 1
+    bare.program(
+        "ss",
+        f"""
+        echo 'LISTEN 0 4096 *:80  *:* users:(("caddy",pid={ours},fd=3))'
+        echo 'LISTEN 0 4096 [::]:443 [::]:* users:(("caddy",pid={ours},fd=4))'
+        test ! -e "$(dirname "$said")/foreign" ||
+          echo 'LISTEN 0 4096 *:443 *:* users:(("caddy",pid={other},fd=4))'
+        """,
+    )
+    facts = steps.look(bare, layout)
+    assert (facts.proxy_runs, facts.taken_ports) == (True, ())
+    (bare.root / "foreign").touch()
+    facts = steps.look(bare, layout)
+    assert (facts.proxy_runs, facts.taken_ports) == (True, ("caddy",))
+
+
+def test_it_is_told_whether_the_kernel_follows_planted_links(bare, layout) -> None:
+    file = bare.at("/proc/sys/fs/protected_symlinks")
+    file.parent.mkdir(parents=True)
+    for text, follows in (("0\n", True), ("1\n", False)):
+        file.write_text(text)
+        assert steps.look(bare, layout).follows_links is follows
 
 
 def test_a_paused_site_serves_no_release(bare, layout) -> None:

@@ -16,8 +16,8 @@ def sites(machine, layout, other):
     return machine
 
 
-def claim(sites, of, *domains: str, tls: bool = True) -> str:
-    return sites.run(site.claim_domains(of, domains, tls=tls))
+def claim(sites, of, *domains: str, tls: bool = True, max_body: int = 10**8) -> str:
+    return sites.run(site.claim_domains(of, domains, tls=tls, max_body=max_body))
 
 
 def hosts(sites, layout) -> dict[str, str]:
@@ -61,7 +61,9 @@ def test_a_domain_of_another_site_is_refused_and_nothing_is_claimed(
 ) -> None:
     claim(sites, other, "b.test")
     claim(sites, layout, "old.test", tls=False)
-    done = sites.attempt(site.claim_domains(layout, ["a.test", "b.test"], tls=True))
+    done = sites.attempt(
+        site.claim_domains(layout, ["a.test", "b.test"], tls=True, max_body=10**8)
+    )
     assert (done.returncode, done.stdout) == (site.TAKEN, b"b.test blog_prod\n")
     assert hosts(sites, layout) == {
         "b.test": "../sites/blog_prod",
@@ -79,6 +81,24 @@ def test_tls_is_a_file_that_the_proxy_looks_for(sites, layout) -> None:
     assert not tls.exists()
 
 
+@pytest.mark.parametrize(
+    ("limit", "name"),
+    [
+        (10**8, "max_body_100000000_27"),
+        (2**27, "max_body_134217728_27"),
+        (1, "max_body_1_20"),
+        (10**15, "max_body_1000000000000000_40"),
+    ],
+)
+def test_the_name_of_a_file_says_the_largest_body(
+    sites, layout, limit: int, name: str
+) -> None:
+    claim(sites, layout, "a.test", max_body=5)
+    claim(sites, layout, "a.test", max_body=limit)
+    found = sites.at(layout.site_dir).glob("max_body_*")
+    assert [file.name for file in found] == [name]
+
+
 def test_two_sites_that_want_one_domain_at_once_do_not_both_get_it(
     sites, layout, other
 ) -> None:
@@ -86,7 +106,9 @@ def test_two_sites_that_want_one_domain_at_once_do_not_both_get_it(
 
     def want(of) -> None:
         done.append(
-            sites.attempt(site.claim_domains(of, ["a.test"], tls=True)).returncode
+            sites.attempt(
+                site.claim_domains(of, ["a.test"], tls=True, max_body=10**8)
+            ).returncode
         )
 
     threads = [threading.Thread(target=want, args=(of,)) for of in (layout, other)]

@@ -125,14 +125,12 @@ def test_a_value_may_hold_the_sign_that_parts_it() -> None:
     assert facts.authority == "acme_ca https://a/?b=c\nemail d"
 
 
-@pytest.mark.parametrize(
-    ("ports", "runs"), [("caddy ", True), ("", False), ("caddy nginx ", False), ("nginx ", False)]
-)  # fmt: skip
-def test_our_proxy_runs_only_where_it_has_the_ports_alone(
-    ports: str, *, runs: bool
-) -> None:
-    facts = parse_facts(BARE.replace("taken_ports=", f"taken_ports={ports}"))
-    assert facts.proxy_runs is runs
+def test_our_proxy_and_the_ports_that_others_have() -> None:
+    facts = parse_facts(BARE.replace("taken_ports=", "taken_ports=caddy nginx "))
+    assert (facts.proxy_runs, facts.taken_ports) == (False, ("caddy", "nginx"))
+    facts = parse_facts(BARE + "proxy_runs=yes\nfollows_links=1\n")
+    assert (facts.proxy_runs, facts.taken_ports) == (True, ())
+    assert facts.follows_links
 
 
 # --- records -----------------------------------------------------------------------------

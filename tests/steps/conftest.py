@@ -47,7 +47,7 @@ def ready(bare: Facts) -> Facts:
     return replace(
         bare, uid="998", gid="997", env="5e", home_is_roots=True, docker="28.0", compose="2.33", buildx=True,
         proxy=_current_proxy(), proxy_version=proxy.VERSION,
-        taken_ports=("caddy",), authority="cert_issuer internal",
+        proxy_runs=True, authority="cert_issuer internal",
     )  # fmt: skip
 
 

@@ -89,7 +89,7 @@ class Scripted:
             "rehearse": database.run(at, new, "rehearse"),
             "snapshot": database.run(at, new, "snapshot", f"before-{new}"),
             "migrate": database.run(at, new, "migrate"),
-            "claim": site.claim_domains(at, config.domains, tls=True),
+            "claim": proxies.claim(at, config),
             "exception": proxy.except_site(at, ""),
             "switch": site.switch(at, new),
             "drain": site.drain(at, OLD),
@@ -98,9 +98,7 @@ class Scripted:
             "prune": self.prune(new),
             "take away": self.prune(self.facts.release),
             "take both away": self.prune(f"{self.facts.release} {new}"),
-            "visit": proxy.visit(
-                f"shop_prod:{new}", "https://shop.test", HEALTH.certificate
-            ),
+            "visit": proxy.visit("new-id", "https://shop.test", HEALTH.certificate),
         }
         return {name: command.text for name, command in built.items()}
 
@@ -154,7 +152,7 @@ def looked(ready: Facts) -> str:
         "os=debian\nos_version=13\nos_codename=trixie\nnow=20260131-080000\nnewest=\n"
         "cores=2\nmemory_kb=2097152\ndisk_free_kb=10485760\ndisk_size_kb=20971520\n"
         "systemd=yes\ndatabase=\nuid=998\ngid=997\nenv=5e\nhome_is_roots=yes\ndomains=\nrelease=\n"
-        f"taken_ports=caddy\nauthority=cert_issuer internal\nproxy={ready.proxy}\n"
+        f"taken_ports=\nproxy_runs=yes\nauthority=cert_issuer internal\nproxy={ready.proxy}\n"
         f"proxy_version={ready.proxy_version}\n"
         "docker=28.0\ncompose=2.33\nbuildx=yes\n"
     )
@@ -195,7 +193,7 @@ def test_a_first_deploy_on_a_bare_server(run, bare, ready) -> None:
 def test_a_proxy_that_is_missing_is_made(run, ready) -> None:
     said = '{"migrated": 0}\n'
     scripted, ran = run(
-        replace(ready, taken_ports=()), look=looked(ready), migrate=said, **GOES_WELL
+        replace(ready, proxy_runs=False), look=looked(ready), migrate=said, **GOES_WELL
     )
     assert scripted.steps[:2] == ["Proxy", "Upload"]
     assert ran[:2] == ["ensure proxy", "look"]

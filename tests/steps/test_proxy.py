@@ -43,7 +43,13 @@ def test_a_proxy_that_is_as_it_should_be_is_not_touched(ready, config) -> None:
 
 
 @pytest.mark.parametrize(
-    "other", [{"proxy": "other"}, {"taken_ports": ()}, {"authority": ""}]
+    "other",
+    [
+        {"proxy": "other"},
+        {"proxy_runs": False},
+        {"authority": ""},
+        {"follows_links": True},
+    ],
 )
 def test_a_proxy_that_is_not_is_made_so(ready, config, other) -> None:
     command = commands.ensure("cert_issuer internal", proxy.VERSION).text
@@ -61,7 +67,7 @@ def test_the_newer_files_of_another_project_stay(ready, config) -> None:
 def test_a_change_of_the_files_comes_with_a_version_of_their_own() -> None:
     """Without one, two projects of a server would put each other's files back for ever."""
     digest = hashlib.sha256(b"".join(proxy._files().values())).hexdigest()
-    assert (proxy.VERSION, digest[:16]) == (1, "dad7b40c39f012b8")
+    assert (proxy.VERSION, digest[:16]) == (2, "fb5c9c3ed7f999c4")
 
 
 def test_a_stage_without_certificates_needs_no_authority(ready, config) -> None:
@@ -72,9 +78,19 @@ def test_a_stage_without_certificates_needs_no_authority(ready, config) -> None:
 def test_another_program_on_the_ports_is_named_and_left_alone(
     ready, config, refused
 ) -> None:
-    facts = replace(ready, taken_ports=("apache2", "nginx"))
+    facts = replace(ready, proxy_runs=False, taken_ports=("apache2", "nginx"))
     error = refused(proxy.ensure_proxy, ScriptedHost({}), facts, config, quiet)
     assert "apache2, nginx" in error.what
+
+
+def test_another_caddy_beside_ours_is_named_and_left_alone(
+    ready, config, refused
+) -> None:
+    """Half of all visitors would come to each."""
+    facts = replace(ready, taken_ports=("caddy",))
+    assert not proxy.is_ready(facts, config)
+    error = refused(proxy.ensure_proxy, ScriptedHost({}), facts, config, quiet)
+    assert "port 80 or 443: caddy." in error.what
 
 
 def test_a_proxy_that_does_not_start_says_what_stays(ready, config, refused) -> None:
@@ -87,7 +103,7 @@ def test_a_proxy_that_does_not_start_says_what_stays(ready, config, refused) -> 
 
 
 def claim(layout, config) -> str:
-    return site.claim_domains(layout, config.domains, tls=True).text
+    return proxy.claim(layout, config).text
 
 
 def test_a_domain_of_another_installation_is_told_with_its_owner(
@@ -131,26 +147,45 @@ def test_an_exception_names_every_domain_and_its_issuer(ready, config) -> None:
     snippet = proxy.exception(facts, two)
     assert snippet.startswith("https://a.test, https://b.test {")
     assert "issuer internal" in snippet
-    assert "issuer acme" in proxy.exception(ready, acme())
 
 
-def test_each_domain_is_visited_once(layout, config) -> None:
+def test_an_exception_has_the_stages_own_authority(ready, tmp_path) -> None:
+    """What a bare `issuer acme` leaves unsaid, Caddy takes from the server's authority."""
+    facts = replace(ready, authority="acme_ca https://first.test\nacme_ca_root /r.pem")
+    (tmp_path / "root.pem").write_text("-----BEGIN CERTIFICATE-----")
+    own = acme(
+        email="a@b.test",
+        acme_ca="https://ca.test/dir",
+        acme_ca_root=str(tmp_path / "root.pem"),
+    )
+    lines = [line.strip() for line in proxy.exception(facts, own).splitlines()]
+    begin = lines.index("issuer acme {")
+    assert lines[begin + 1 : begin + 3] == ["dir https://ca.test/dir", "email a@b.test"]
+    assert lines[begin + 3] == f"trusted_roots {proxy._root_path(own)}"
+    assert proxy._root(own) == (
+        proxy._root_path(own).removeprefix("/etc/caddy/"),
+        "-----BEGIN CERTIFICATE-----",
+    )
+    plain = proxy.exception(facts, acme())
+    assert "dir https://acme-v02.api.letsencrypt.org/directory" in plain
+    assert "trusted_roots /etc/ssl/certs/ca-certificates.crt" in plain
+
+
+def test_each_domain_is_visited_once(config) -> None:
     two = replace(config, domains=("a.test", "b.test"))
     visits = [
-        commands.visit("shop_prod:R1", f"https://{name}", HEALTH.certificate).text
+        commands.visit("new-id", f"https://{name}", HEALTH.certificate).text
         for name in two.domains
     ]
     host = ScriptedHost(dict.fromkeys(visits, ""))
-    assert proxy.visit(host, layout, two, "R1").changed
+    assert proxy.visit(host, two, "R1", "new-id").changed
     assert host.ran == visits
 
 
-def test_a_domain_that_does_not_answer_is_told_with_its_answer(
-    layout, config, refused
-) -> None:
-    visit = commands.visit("shop_prod:R1", "https://shop.test", HEALTH.certificate).text
+def test_a_domain_that_does_not_answer_is_told_with_its_answer(config, refused) -> None:
+    visit = commands.visit("new-id", "https://shop.test", HEALTH.certificate).text
     said = failure('{"well": false, "said": "no answer: timed out"}')
-    error = refused(proxy.visit, ScriptedHost({visit: said}), layout, config, "R1")
+    error = refused(proxy.visit, ScriptedHost({visit: said}), config, "R1", "new-id")
     assert "shop.test does not answer over https: no answer: timed out." in error.what
 
 

@@ -23,6 +23,7 @@ from stagetools.deploy.facts import Record
 from stagetools.deploy.limits import HEALTH, KEEP
 from stagetools.deploy.shell import Command
 from stagetools.deploy.stage import Stage
+from stagetools.deploy.steps import proxy as steps_proxy
 from stagetools.deploy.terminal import Terminal
 from stagetools.errors import StageError, UsageError
 from tests.steps.conftest import OLD
@@ -69,7 +70,7 @@ def desk(layout, config, deployed, monkeypatch) -> Callable[..., tuple[Stage, di
             ),
             "last lines": compose.last_lines("new-id", 15),
             "discard": compose.discard("new-id"),
-            "claim": site.claim_domains(layout, config.domains, tls=True),
+            "claim": steps_proxy.claim(layout, config),
             "exception": proxy.except_site(layout, ""),
             "switch": site.switch(layout, new),
             "drain": site.drain(layout, OLD),

@@ -20,15 +20,17 @@ TAKEN = 65
 """The exit status of `claim_domains` when another installation has a domain."""
 
 
-def claim_domains(layout: Layout, domains: Sequence[str], *, tls: bool) -> Command:
+def claim_domains(
+    layout: Layout, domains: Sequence[str], *, tls: bool, max_body: int
+) -> Command:
     """Let the proxy find the installation under these domains, and under no other.
 
-    Exits `TAKEN` and prints `<domain> <installation>` when another one has a domain
+    `max_body` is the largest body that it lets through, in bytes. Exits `TAKEN` and prints `<domain> <installation>` when another one has a domain
     already; then nothing was claimed.
     """
     return script(
         """
-        web=$1 name=$2 tls=$3 taken=$4; shift 4
+        web=$1 name=$2 tls=$3 limit=$4 taken=$5; shift 5
         site=$web/sites/$name
         exec 9>/run/lock/stagetools-domains.lock; flock 9
         for domain in "$@"; do
@@ -36,6 +38,8 @@ def claim_domains(layout: Layout, domains: Sequence[str], *, tls: bool) -> Comma
           case $there in ''|"../sites/$name") ;; *) echo "$domain ${there##*/}"; exit "$taken" ;; esac
         done
         printf '%s\\n' "$@" >"$site/site"
+        : >"$site/$limit"
+        for file in "$site"/max_body_*; do test "$file" = "$site/$limit" || rm -f "$file"; done
         if test "$tls" = yes; then : >"$site/tls"; else rm -f "$site/tls"; fi
         for domain in "$@"; do ln -sfn "../sites/$name" "$web/hosts/$domain"; done
         for link in "$web"/hosts/*; do
@@ -47,9 +51,15 @@ def claim_domains(layout: Layout, domains: Sequence[str], *, tls: bool) -> Comma
         WEB_DIR,
         layout.system.name,
         "yes" if tls else "no",
+        _limit(max_body),
         TAKEN,
         *domains,
     )
+
+
+def _limit(max_body: int) -> str:
+    """The name by which the proxy knows the limit: so many bytes, and its step above them."""
+    return f"max_body_{max_body}_{min(max((max_body - 1).bit_length(), 20), 40)}"
 
 
 def switch(layout: Layout, release: str) -> Command:

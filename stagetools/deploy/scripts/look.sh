@@ -33,15 +33,34 @@ if test -n "$release"; then
 fi
 echo "data_dir=$data"
 echo "database=$(stat -c %s "${data:-${database%/*}}/${database##*/}" 2>/dev/null || true)"
-echo "taken_ports=$(ss -Hltnp 'sport = :80 or sport = :443' 2>/dev/null |
-  sed -n 's/.*users:(("\([^"]*\)".*/\1/p' | sort -u | tr '\n' ' ')"
 printf 'authority=%s\n' "$(tr '\n' '|' 2>/dev/null <"$proxy/authority.caddy" || true)"
 echo "proxy_version=$(cat "$proxy/version" 2>/dev/null || true)"
 echo "proxy=$(cat "$proxy/compose.yaml" "$proxy/Caddyfile" 2>/dev/null | sha256sum | cut -c1-64)"
+ours=
 if docker version --format 'docker={{.Server.Version}}' 2>/dev/null; then
   docker compose version --short 2>/dev/null | sed 's/^/compose=/' || true
   docker buildx version >/dev/null 2>&1 && echo buildx=yes || true
-  docker ps --all --no-trunc --filter label=stagetools.system \
-    --filter label=com.docker.compose.oneoff=False --format \
-    'container={{.ID}} {{.Label "stagetools.system"}} {{.Label "stagetools.release"}} {{.State}} {{.Status}}'
+  containers=$(docker ps --all --no-trunc --filter label=com.docker.compose.oneoff=False --format \
+    '{{if .Label "stagetools.system"}}container={{.ID}} {{.Label "stagetools.system"}} {{.Label "stagetools.release"}} {{.State}} {{.Status}}{{else if eq "stagetools-proxy" (.Label "com.docker.compose.project")}}proxy={{.ID}}{{end}}')
+  printf '%s\n' "$containers" | sed -n '/^container=/p'
+  ours=$(printf '%s\n' "$containers" | sed -n 's/^proxy=//p')
 fi
+# Which programs have the proxy's ports. A name says nothing of whose a program is: ours is
+# what runs in the proxy's own container.
+is_ours() {
+  for id in $ours; do
+    if grep -qF "$id" "/proc/$1/cgroup" 2>/dev/null; then return 0; fi
+  done
+  return 1
+}
+ports=$(ss -Hltnp 'sport = :80 or sport = :443' 2>/dev/null | tr -s ' ' |
+  sed -n 's/^.*:\(80\|443\) .* users:((\(.*\)))[[:space:]]*$/\1 \2/p' |
+  while read -r port users; do
+    for user in $(printf '%s' "$users" | tr ' ' _ | sed 's/),(/ /g'); do
+      pid=${user#*pid=} program=${user#'"'}
+      if is_ours "${pid%%,*}"; then echo "$port"; else echo "${program%%'"'*}"; fi
+    done
+  done | sort -u | tr '\n' ' ')
+case " $ports" in *" 443 "*"80 "*) echo proxy_runs=yes ;; esac
+echo "taken_ports=$(printf '%s' "$ports" | tr ' ' '\n' | sed -n '/^80$/d; /^443$/d; p' | tr '\n' ' ')"
+echo "follows_links=$(grep -c 0 /proc/sys/fs/protected_symlinks 2>/dev/null || true)"

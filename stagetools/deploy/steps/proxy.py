@@ -11,17 +11,20 @@ from stagetools.deploy.facts import Facts
 from stagetools.deploy.host import Host, OnLine
 from stagetools.deploy.layout import Layout
 from stagetools.deploy.limits import HEALTH
+from stagetools.deploy.shell import Command
 from stagetools.deploy.steps import Outcome, changed, still_serves, unchanged
 from stagetools.deploy.steps.release import said_by_probe
 from stagetools.errors import CommandFailed, StageError
 
-__all__ = ["claim_domains", "ensure_proxy", "is_ready", "visit"]
+__all__ = ["claim", "claim_domains", "ensure_proxy", "is_ready", "visit"]
 
 _FILES = ("compose.yaml", "Caddyfile")  # in the order in which their hash is taken
-VERSION = 1
+VERSION = 2
 """Of these files. One server's projects may come from several versions of the template: the
 newest files stay, whoever deploys."""
 _DEFAULT = "# Caddy's own choice of ACME authorities"
+_PUBLIC = "https://acme-v02.api.letsencrypt.org/directory"  # the first of them
+_SYSTEMS_ROOTS = "/etc/ssl/certs/ca-certificates.crt"  # of Caddy's image
 
 
 def authority(config: StageConfig) -> str:
@@ -34,14 +37,15 @@ def authority(config: StageConfig) -> str:
     if config.acme_ca:
         options.append(f"acme_ca {config.acme_ca}")
     if config.acme_ca_root:
-        options.append(f"acme_ca_root /etc/caddy/{_root_name(config)}")
+        options.append(f"acme_ca_root {_root_path(config)}")
     return "\n".join(options) or _DEFAULT
 
 
 def is_ready(facts: Facts, config: StageConfig) -> bool:
     """Whether the proxy runs, configured as this version of stagetools or a later one does it."""
     has_authority = bool(facts.authority or not authority(config))
-    return has_authority and facts.proxy_runs and _is_current(facts)
+    alone = facts.proxy_runs and not facts.taken_ports
+    return has_authority and alone and not facts.follows_links and _is_current(facts)
 
 
 def _is_current(facts: Facts) -> bool:
@@ -60,11 +64,12 @@ def ensure_proxy(
     wanted = authority(config)
     if is_ready(facts, config):
         return unchanged("Caddy is there")
-    if facts.taken_ports and not facts.proxy_runs:
+    if facts.taken_ports:
         raise StageError(
             f"Another program has port 80 or 443: {', '.join(facts.taken_ports)}.",
-            untouched="Nothing of it was changed.",
-            remedy="Stop and disable it (systemctl disable --now NAME), then deploy again.",
+            untouched="Neither it nor any site was changed.",
+            remedy="Stop and disable it (systemctl disable --now NAME, or docker rm --force"
+            " NAME for a container), then deploy again.",
         )
     try:
         host.run(proxy.ensure(wanted, VERSION), stdin=_archive(config), on_line=on_line)
@@ -82,10 +87,20 @@ def claim_domains(
 ) -> None:
     """Let the proxy find the installation under its domains; raise if another has one."""
     try:
-        host.run(site.claim_domains(layout, config.domains, tls=config.tls != "off"))
-        host.run(proxy.except_site(layout, exception(facts, config)))
+        host.run(claim(layout, config))
+        host.run(proxy.except_site(layout, exception(facts, config), *_root(config)))
     except CommandFailed as error:
         raise _refused(layout, error) from error
+
+
+def claim(layout: Layout, config: StageConfig) -> Command:
+    """What tells the proxy of the stage."""
+    return site.claim_domains(
+        layout,
+        config.domains,
+        tls=config.tls != "off",
+        max_body=config.max_body_bytes,
+    )
 
 
 def exception(facts: Facts, config: StageConfig) -> str:
@@ -97,18 +112,31 @@ def exception(facts: Facts, config: StageConfig) -> str:
     wanted = authority(config)
     if not wanted or wanted == facts.authority.strip():
         return ""
-    issuer = "internal" if config.tls == "internal" else "acme"
     names = ", ".join(f"https://{domain}" for domain in config.domains)
-    return f"{names} {{\n\ttls {{\n\t\tissuer {issuer}\n\t}}\n\timport known\n\timport site\n}}\n"
+    issuer = "".join(f"\t\t{line}\n" for line in _issuer(facts, config))
+    return f"{names} {{\n\ttls {{\n{issuer}\t}}\n\timport known\n\timport site\n}}\n"
 
 
-def visit(host: Host, layout: Layout, config: StageConfig, release: str) -> Outcome:
+def _issuer(facts: Facts, config: StageConfig) -> list[str]:
+    """All of it: what is left unsaid would be taken from the server's own authority."""
+    if config.tls == "internal":
+        return ["issuer internal"]
+    lines = ["issuer acme {", f"\tdir {config.acme_ca or _PUBLIC}"]
+    if config.email:
+        lines.append(f"\temail {config.email}")
+    if root := _root_path(config):
+        lines.append(f"\ttrusted_roots {root}")
+    elif "acme_ca_root" in facts.authority:
+        lines.append(f"\ttrusted_roots {_SYSTEMS_ROOTS}")
+    return [*lines, "}"]
+
+
+def visit(host: Host, config: StageConfig, release: str, container: str) -> Outcome:
     """Make the first visit to each domain, so that no visitor waits for a certificate."""
-    image = f"{layout.system.name}:{release}"
     scheme = "http" if config.tls == "off" else "https"
     for domain in config.domains:
         try:
-            host.run(proxy.visit(image, f"{scheme}://{domain}", HEALTH.certificate))
+            host.run(proxy.visit(container, f"{scheme}://{domain}", HEALTH.certificate))
         except CommandFailed as error:
             raise StageError(
                 f"Visit: {domain} does not answer over {scheme}: {said_by_probe(error.output)}.",
@@ -135,6 +163,15 @@ def _refused(layout: Layout, error: CommandFailed) -> StageError:
         untouched=f"The one that runs goes on as it is. {still_serves(layout)}",
         remedy="Read what Caddy says below.",
     )
+
+
+def _root(config: StageConfig) -> tuple[str, ...]:
+    """The name and the text of the certificate of an authority that is not public."""
+    return (_root_name(config), config.acme_root) if config.acme_ca_root else ()
+
+
+def _root_path(config: StageConfig) -> str:
+    return f"/etc/caddy/{_root_name(config)}" if config.acme_ca_root else ""
 
 
 def _root_name(config: StageConfig) -> str:
