@@ -280,12 +280,14 @@ def test_a_hostile_site_neither_stops_nor_reads_nor_changes_another(two) -> None
         threads = [threading.Thread(target=work, args=args) for work, args in workers]
         for thread in threads:
             thread.start()
-        time.sleep(SECONDS)
-        wait_for_all(attacks)
-        asked = log_something(two)
-        stop.set()
-        for thread in threads:
-            thread.join()
+        try:
+            time.sleep(SECONDS)
+            wait_for_all(attacks)
+            asked = log_something(two)
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
         attacks.inside("stop")
         last = two.hostile.inv("deploy", "--yes")
         traces = what_it_holds(two)
