@@ -72,6 +72,26 @@ def test_a_log_file_has_no_escapes(log, output) -> None:
     assert "\x1b" not in output.getvalue()
 
 
+HOSTILE = "\x1b]52;c;cm0gLXJm\x07a\x1b[2Jb\x1b]0;title\x1b\\c\x9b1md\re\x07"
+
+
+def test_what_a_site_wrote_gives_a_terminal_no_orders(desk, output, capsys) -> None:
+    """Neither its lines while it starts nor those that follow an error."""
+    with desk.step("Start") as step:
+        step.line(HOSTILE)
+        step.outcome = HOSTILE
+    error = StageError("Start: it ended.")
+    error.__cause__ = CommandFailed("", status=1, output=HOSTILE)
+    with pytest.raises(SystemExit):
+        told(lambda: (_ for _ in ()).throw(error))()
+    desk.say(HOSTILE)
+    for said in (output.getvalue(), capsys.readouterr().err):
+        assert "abc" in said
+        assert not set("\x07\x9b") & set(said)
+        assert "\x1b]" not in said
+        assert "\x1b[2J" not in said
+
+
 def test_a_step_that_fails_is_marked_and_the_error_goes_on(log, output) -> None:
     with pytest.raises(StageError), log.step("Build"):
         raise StageError("no")

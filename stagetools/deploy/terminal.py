@@ -2,6 +2,7 @@
 
 import getpass
 import os
+import re
 import signal
 import sys
 import time
@@ -26,6 +27,15 @@ __all__ = ["Step", "Terminal", "number", "told", "uninterrupted"]
 
 _TAIL = 6  # lines of a running command shown below its step
 _TITLE = 10  # columns
+# What a terminal obeys instead of showing it: CSI and OSC sequences, and other control characters.
+_OBEYED = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
+)
+
+
+def _shown(text: str, style: str = "") -> Text:
+    """The text without markup, and without orders: a site may have written it, hostile or not."""
+    return Text(_OBEYED.sub("", text), style=style)
 
 
 class Step:
@@ -50,7 +60,7 @@ class Step:
         """A line of the command that runs: the last few live, all of them in a log file."""
         self.lines.append(text)
         if not self._terminal.live:
-            self._terminal.console.print(Text(f"  | {text}"), soft_wrap=True)
+            self._terminal.console.print(_shown(f"  | {text}"), soft_wrap=True)
 
     def progress(self, done: int, total: int) -> None:
         """So many of so many bytes."""
@@ -58,12 +68,12 @@ class Step:
 
     def __rich__(self) -> RenderableType:
         row = _row()
-        bar: RenderableType = Text(self.outcome, style="dim")
+        bar: RenderableType = _shown(self.outcome, style="dim")
         if self.total:
             bar = ProgressBar(total=self.total, completed=self.done, width=30)
         row.add_row(self._spinner, self.title, bar, Text(self.elapsed, style="dim"))
         width = max(self._terminal.console.width - 6, 20)
-        tail = [Text(f"    {text[:width]}", style="dim") for text in self.lines]
+        tail = [_shown(f"    {text[:width]}", style="dim") for text in self.lines]
         return Group(row, *tail)
 
 
@@ -100,7 +110,7 @@ class Terminal:
         self.console.print(Text(text, style="bold"))
 
     def say(self, text: str, style: str = "") -> None:
-        self.console.print(Text(text, style=style), soft_wrap=True)
+        self.console.print(_shown(text, style), soft_wrap=True)
 
     def conclude(self, text: str) -> None:
         """Say what a task has come to."""
@@ -136,7 +146,7 @@ class Terminal:
         row.add_row(
             Text(f" {mark}", style=style),
             step.title,
-            Text(text),  # no markup: it may hold brackets of its own
+            _shown(text),  # no markup: it may hold brackets of its own
             Text(step.elapsed, style="dim"),
         )
         self.console.print(row)
@@ -269,12 +279,12 @@ def _tell(error: StageError) -> NoReturn:
     cause = error if isinstance(error, CommandFailed) else error.__cause__
     if isinstance(error, CommandFailed):
         error = _failed_in("On the server", error)
-    console.print(Text(error.what, style="bold red"))
+    console.print(_shown(error.what, style="bold red"))
     for part in (error.untouched, error.remedy):
         if part:
-            console.print(Text(part))
+            console.print(_shown(part))
     if isinstance(cause, CommandFailed) and cause.output:
-        console.print(Text(cause.output, style="dim"))
+        console.print(_shown(cause.output, style="dim"))
     sys.exit(error.exit_code)
 
 
