@@ -36,6 +36,12 @@ _MEMORY = Path("/dev/shm")  # noqa: S108
 worker_tmp_dir = str(_MEMORY) if _MEMORY.is_dir() else None
 
 
+def post_worker_init(worker: Any) -> None:
+    """Tell the guard of slow bodies how many threads they may not all have."""
+    if "stagetools.bodies" in sys.modules:
+        sys.modules["stagetools.bodies"].GUARD.threads = worker.cfg.threads
+
+
 def when_ready(server: Any) -> None:
     """Leave this release's hashed files for the next ones, while the workers start."""
     if not {"stagetools.wsgi", "stagetools.asgi"} & sys.modules.keys():

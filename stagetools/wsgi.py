@@ -14,11 +14,12 @@ def _application() -> Any:
     from django.core.wsgi import get_wsgi_application
 
     from stagetools import rehearsal
+    from stagetools.bodies import guarded
 
     loaded = get_wsgi_application()
     rehearsal.prepare()
     load_urls()
-    return loaded
+    return guarded(loaded)
 
 
 application = _application()

@@ -214,5 +214,57 @@ def test_a_pause_that_a_switch_ended_is_not_taken_back(sites, layout, listen) ->
     assert serving(sites, layout) == "run/R2.sock"
 
 
-def test_draining_an_idle_release_is_over_at_once(sites, layout, listen) -> None:
+def test_draining_an_idle_release_is_over_at_once(sites, layout) -> None:
+    sites.at("/proc/net").mkdir(parents=True)
+    sites.at("/proc/net/unix").write_text("0: 1 0 0 1 3 5 /run/other.sock\n")
     assert sites.run(site.drain(layout, "R1")) == ""
+
+
+# The kernel's list by name, and `ss` of it: the sockets' own files are 7 (ours) and 8.
+SS = """
+test "$1" != -Hxle || echo "u_str LISTEN $(cat "$(dirname "$said")/waiting") 9 NAME 3 * 0 <-> ino:7 dev:0/1"
+test "$1" != -Hxe || cat "$(dirname "$said")/accepted"
+"""
+
+
+@pytest.fixture
+def busy(sites, layout):
+    """A release to whose name two connections lead."""
+    name = f"{sites.at(layout.socket('R1'))}"
+    sites.at("/proc/net").mkdir(parents=True)
+    sites.at("/proc/net/unix").write_text(f"0: 1 0 0 1 3 5 {name}\n" * 2)
+    sites.program("stat", "echo 7")
+    sites.program("docker", "case $1 in ps) echo c1 ;; *) echo 42 ;; esac")
+    sites.program("nsenter", 'test "$*" = "--target 42 --net ss -Hxle"; shift 3; "$@"')
+    sites.program("ss", SS)
+    (sites.root / "waiting").write_text("0")
+    (sites.root / "accepted").write_text("")
+    return sites
+
+
+def accepted(busy, *inodes: int) -> None:
+    lines = [f"u_str 0 0 NAME 3 * 5 <-> ino:{inode} dev:0/1\n" for inode in inodes]
+    (busy.root / "accepted").write_text("".join(lines))
+
+
+def test_a_drain_says_how_many_connections_stay(busy, layout) -> None:
+    accepted(busy, 7, 7, 7)
+    assert busy.run(site.drain(layout, "R1", 0)) == "busy 3\n"
+
+
+def test_a_connection_that_nobody_has_accepted_yet_is_waited_for(busy, layout) -> None:
+    """Only the listener knows of it, in its container's own network."""
+    (busy.root / "waiting").write_text("2")
+    assert busy.run(site.drain(layout, "R1", 0)) == "busy 2\n"
+
+
+def test_a_neighbour_that_binds_the_same_name_holds_nothing_up(busy, layout) -> None:
+    """Any container may: its image has such a folder, or a link of that name."""
+    accepted(busy, 8, 8)
+    assert busy.run(site.drain(layout, "R1")) == ""
+
+
+def test_where_sockets_have_no_files_the_name_counts(busy, layout) -> None:
+    """A kernel without unix_diag; a release that has taken its own socket away."""
+    busy.program("ss", "true")
+    assert busy.run(site.drain(layout, "R1", 0)) == "busy 2\n"
