@@ -139,6 +139,7 @@ class Facts:
     taken_ports: tuple[str, ...] = ()  # other programs that listen on port 80 or 443
     follows_links: bool = False  # the kernel, where another user has planted them
     database: int  # bytes of the SQLite file
+    engine: str  # what was set of it for all sites: a version, and of live-restore
     docker: str
     compose: str
     buildx: bool
@@ -197,6 +198,7 @@ def parse_facts(text: str) -> Facts:
         data_dir=values.get("data_dir", ""),
         follows_links=values.get("follows_links") == "1",
         database=int(values["database"] or 0),
+        engine=values.get("engine", ""),
         docker=values.get("docker", ""),
         compose=values.get("compose", ""),
         buildx=values.get("buildx") == "yes",

@@ -81,7 +81,7 @@ class Deploy(Change):
 
     def prepare_server(self) -> None:
         """What a first deploy does, and later ones find done."""
-        if not self.facts.is_ready:
+        if not server.is_ready(self.facts, self.config):
             self.step("Docker", self.bootstrap)
             self.step("Account", self.account)
         if not proxy.is_ready(self.facts, self.config):
@@ -131,7 +131,7 @@ class Deploy(Change):
     """The snapshot from before the migrations."""
 
     def bootstrap(self, step: Step) -> Outcome:
-        return server.bootstrap(self.host, self.facts, step.line)
+        return server.bootstrap(self.host, self.facts, self.config, step.line)
 
     def account(self, step: Step) -> Outcome:
         outcome = server.ensure_account(self.host, self.layout)

@@ -61,9 +61,15 @@ def script(text: str, *values: object, interpreter: str = "sh") -> Command:
     return sh(interpreter, "-euc", text.strip("\n"), "stagetools", *values)
 
 
-def script_file(name: str, *values: object, interpreter: str = "sh") -> Command:
-    """The script of that name in `scripts/`, which meets its values as "$1", "$2"."""
-    return script(_script(name), *values, interpreter=interpreter)
+def script_file(
+    name: str, *values: object, interpreter: str = "sh", after: str = ""
+) -> Command:
+    """The script of that name in `scripts/`, which meets its values as "$1", "$2".
+
+    `after` is another one there, whose functions it uses.
+    """
+    text = _script(after) + _script(name) if after else _script(name)
+    return script(text, *values, interpreter=interpreter)
 
 
 @cache

@@ -285,6 +285,17 @@ def test_where_the_account_may_write_it_is_the_account_that_removes(
     assert stale.exists()
 
 
+def test_half_an_upload_goes_after_a_day(docker, layout, make) -> None:
+    make(R1)
+    folder = docker.at(layout.media_dir) / ".tmp"
+    folder.mkdir()
+    for name, hours in (("old.upload", 25), ("new.upload", 2)):
+        (folder / name).write_text("half")
+        aged(folder / name, hours)
+    prune(docker, layout, R1)
+    assert [path.name for path in folder.iterdir()] == ["new.upload"]
+
+
 def test_a_database_directory_goes_unless_a_kept_release_names_it(
     docker, layout, make
 ) -> None:

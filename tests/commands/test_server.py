@@ -241,13 +241,25 @@ def test_data_is_the_accounts_and_all_else_is_roots(prepared, layout) -> None:
     assert owners[str(prepared.at(layout.run_dir))] == ("root", "1777")
 
 
+def test_uploads_in_flight_have_a_place_that_the_account_made(prepared, layout) -> None:
+    prepared.run(server.ensure_account(layout))
+    assert mode(prepared.at(layout.media_dir) / ".tmp") == 0o700
+    assert any(
+        call.startswith("setpriv") and call.endswith("/media/.tmp")
+        for call in prepared.said
+    )
+
+
 def test_a_directory_that_is_a_link_is_left_as_it_is(prepared, layout) -> None:
     """`data` leads to the live copy; root may have put uploads on another disk."""
+    elsewhere = prepared.root / "elsewhere"
+    elsewhere.mkdir(mode=0o700)
     for path in (layout.data_dir, layout.media_dir):
         prepared.at(path).rmdir()
-        prepared.at(path).symlink_to(prepared.root / "elsewhere")
+        prepared.at(path).symlink_to(elsewhere)
     prepared.run(server.ensure_account(layout))
-    assert not (prepared.root / "elsewhere").exists()
+    assert mode(elsewhere) == 0o700
+    assert [path.name for path in elsewhere.iterdir()] == [".tmp"]
 
 
 @pytest.mark.parametrize("which", ["env_file", "releases_dir"])
@@ -267,3 +279,48 @@ def test_a_home_of_an_older_layout_is_converted_once(prepared, layout) -> None:
     (prepared.at(layout.home) / ".layout").unlink()
     assert "directories" in steps.ensure_account(prepared, layout).text
     assert not steps.ensure_account(prepared, layout).changed
+
+
+# --- installing packages --------------------------------------------------------------------
+
+LISTS = "/var/lib/apt/lists/lock"
+
+
+@pytest.fixture
+def apt(machine):
+    """A machine on which another program may hold apt's locks, as /proc/locks tells it."""
+    machine.program("apt-get", 'test ! -e "$(dirname "$said")/fails"')
+    machine.program("systemctl", "true")
+    machine.program("docker", "true")
+    machine.program("sleep", 'rm -f "$(dirname "$said")/held"')
+    machine.program("stat", "echo 4711")
+    machine.program(
+        "awk",
+        """
+        case $2 in at=:4711*) ;; *) exit 9 ;; esac
+        test ! -e "$(dirname "$said")/held" || echo $$
+        """,
+    )
+    return machine
+
+
+def test_packages_are_installed_at_once_where_nobody_else_does(apt) -> None:
+    assert apt.run(server.install(["docker.io"])) == ""
+    assert not any(call.startswith("sleep") for call in apt.said)
+    assert any(call.endswith("install -y --no-install-recommends docker.io") for call in apt.said)  # fmt: skip
+
+
+def test_another_program_that_installs_is_waited_for_and_told(apt) -> None:
+    """As cloud-init does in a new server's first minutes."""
+    (apt.root / "held").touch()
+    said = apt.run(server.install(["docker.io"]))
+    assert said.startswith("Waiting for another program that installs packages here: ")
+    assert said.count("Waiting") == 1
+    calls = [call.split()[0] for call in apt.said]
+    assert calls.index("sleep") < calls.index("apt-get")
+
+
+def test_apt_that_fails_by_itself_is_not_tried_again(apt) -> None:
+    (apt.root / "fails").touch()
+    assert apt.attempt(server.install(["docker.io"])).returncode != 0
+    assert sum(call.startswith("apt-get") for call in apt.said) == 1

@@ -37,7 +37,7 @@ def bare() -> Facts:
         cores=2, memory=2**31, disk_free=10 * 2**30, disk_size=20 * 2**30, systemd=True,
         uid="", gid="", env="", home_is_roots=False, data_dir="", domains=(), release="", record=None,
         proxy="", proxy_version=0, authority="", taken_ports=(), database=0,
-        docker="", compose="", buildx=False, containers=(),
+        engine="", docker="", compose="", buildx=False, containers=(),
     )  # fmt: skip
 
 
@@ -45,7 +45,7 @@ def bare() -> Facts:
 def ready(bare: Facts) -> Facts:
     """A server with Docker, the account and the proxy, and no release yet."""
     return replace(
-        bare, uid="998", gid="997", env="5e", home_is_roots=True, docker="28.0", compose="2.33", buildx=True,
+        bare, uid="998", gid="997", env="5e", home_is_roots=True, engine="1 live-restore", docker="28.0", compose="2.33", buildx=True,
         proxy=_current_proxy(), proxy_version=proxy.VERSION,
         proxy_runs=True, authority="cert_issuer internal",
     )  # fmt: skip

@@ -75,6 +75,8 @@ class Scripted:
             "look": server.look(at),
             "account": server.ensure_account(at),
             "install": server.install(DEBIAN),
+            "daemon.json": server.daemon_json(),
+            "set engine": server.set_engine("1 live-restore"),
             "ensure proxy": proxy.ensure("cert_issuer internal", proxies.VERSION),
             "manifest": files.read_text(at.manifest(OLD)),
             "receive": files.receive_tree(at, new, base=base),
@@ -177,6 +179,8 @@ def test_a_first_deploy_on_a_bare_server(run, bare, ready) -> None:
     assert ran == [
         *(
             "install",
+            "daemon.json",
+            "set engine",
             "account",
             "look",
             "receive",

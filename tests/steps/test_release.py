@@ -190,7 +190,19 @@ def test_a_release_is_configured_by_the_name_and_the_server(
         "STAGETOOLS_TLS": "on",
         "ALLOWED_HOSTS": "shop.test",
         "WEB_CONCURRENCY": "2",
+        "STAGETOOLS_PROCESSES": "512",
+        "STAGETOOLS_MEMORY": str(2**31 * 3 // 4),
     }
+
+
+def test_a_stage_may_say_how_much_memory_its_containers_have(
+    layout, deployed, config
+) -> None:
+    from dataclasses import replace
+
+    small = replace(config, memory="512 MB")
+    text = release.configuration(layout, deployed, small, NEW)
+    assert f"STAGETOOLS_MEMORY={small.memory_bytes}\n" in text
 
 
 def test_compose_yaml_gets_each_variable_that_it_names(

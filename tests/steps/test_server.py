@@ -1,5 +1,6 @@
 """Docker and the account: made only where they are missing."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -13,12 +14,16 @@ from tests.steps.scripted import ScriptedHost, failure
 def quiet(line: str) -> None: ...
 
 
-def test_docker_that_is_there_is_not_installed_again(ready) -> None:
-    outcome = server.bootstrap(ScriptedHost({}), ready, quiet)
+def test_docker_that_is_there_is_not_installed_again(ready, config) -> None:
+    outcome = server.bootstrap(ScriptedHost({}), ready, config, quiet)
     assert not outcome.changed
     assert outcome.text == "Docker 28.0 is there"
 
 
+ENGINE = {
+    commands.daemon_json().text: "",
+    commands.set_engine("1 live-restore").text: "",
+}
 DEBIAN_13 = ("docker.io", "docker-cli", "docker-compose", "docker-buildx")
 UBUNTU = ("docker.io", "docker-compose-v2", "docker-buildx")
 OWN = ("docker-ce", "docker-ce-cli", "containerd.io")
@@ -42,41 +47,45 @@ def test_the_distributions_own_packages_where_they_bring_compose(
     assert chosen[-2:] == ("iptables", "ca-certificates")
 
 
-def test_dockers_own_repository_is_added_only_where_it_is_needed(bare) -> None:
+def test_dockers_own_repository_is_added_only_where_it_is_needed(bare, config) -> None:
     install = commands.install(server.packages(bare)).text
-    host = ScriptedHost({install: "done\n"})
+    host = ScriptedHost({install: "done\n", **ENGINE})
     lines: list[str] = []
-    assert server.bootstrap(host, bare, lines.append).changed
+    assert server.bootstrap(host, bare, config, lines.append).changed
     assert lines == ["done"]
     old = replace(bare, os_version="12", os_codename="bookworm")
     add = commands.docker_repository("debian", "bookworm").text
     install = commands.install(server.packages(old)).text
-    host = ScriptedHost({add: "", install: ""})
-    server.bootstrap(host, old, quiet)
-    assert host.ran == [add, install]
+    host = ScriptedHost({add: "", install: "", **ENGINE})
+    server.bootstrap(host, old, config, quiet)
+    assert host.ran == [add, install, *ENGINE]
 
 
-def test_another_system_is_refused_before_anything_is_installed(bare, refused) -> None:
+def test_another_system_is_refused_before_anything_is_installed(
+    bare, config, refused
+) -> None:
     fedora = replace(bare, os="fedora", os_version="42")
-    error = refused(server.bootstrap, ScriptedHost({}), fedora, quiet)
+    error = refused(server.bootstrap, ScriptedHost({}), fedora, config, quiet)
     assert "fedora 42 is neither Debian nor Ubuntu" in error.what
 
 
-def test_another_system_with_docker_is_taken_as_it_is(ready) -> None:
+def test_another_system_with_docker_is_taken_as_it_is(ready, config) -> None:
     fedora = replace(ready, os="fedora", os_version="42")
-    assert not server.bootstrap(ScriptedHost({}), fedora, quiet).changed
+    assert not server.bootstrap(ScriptedHost({}), fedora, config, quiet).changed
 
 
-def test_a_server_without_systemd_is_refused(bare, refused) -> None:
+def test_a_server_without_systemd_is_refused(bare, config, refused) -> None:
     facts = replace(bare, systemd=False)
-    error = refused(server.bootstrap, ScriptedHost({}), facts, quiet)
+    error = refused(server.bootstrap, ScriptedHost({}), facts, config, quiet)
     assert "does not run systemd" in error.what
 
 
-def test_an_installation_that_fails_ends_the_deploy(bare) -> None:
+def test_an_installation_that_fails_ends_the_deploy(bare, config) -> None:
     install = commands.install(server.packages(bare)).text
     with pytest.raises(CommandFailed):
-        server.bootstrap(ScriptedHost({install: failure("no space")}), bare, quiet)
+        server.bootstrap(
+            ScriptedHost({install: failure("no space")}), bare, config, quiet
+        )
 
 
 def test_an_account_that_is_there_is_unchanged(layout) -> None:
@@ -86,3 +95,79 @@ def test_an_account_that_is_there_is_unchanged(layout) -> None:
     assert first.changed
     assert first.text == "made user shop_prod, secrets in /home/shop_prod"
     assert not server.ensure_account(host, layout).changed
+
+
+# --- what sites share of the engine -----------------------------------------------------------
+
+
+@pytest.fixture
+def older(ready):
+    """A server that 0.1.0 has prepared."""
+    return replace(ready, engine="")
+
+
+def host_of(done: str, *, swarm: str = "inactive", file: str = "") -> ScriptedHost:
+    return ScriptedHost(
+        {
+            commands.swarm().text: f"{swarm}\n",
+            commands.daemon_json().text: file,
+            commands.set_engine(done).text: "",
+        }
+    )
+
+
+def sent(host: ScriptedHost) -> str:
+    (text,) = [text for key, text in host.sent.items() if "daemon.json as it" in key]
+    return text.decode()
+
+
+def test_an_engine_goes_on_to_serve_while_it_restarts(older, config) -> None:
+    host = host_of("1 live-restore")
+    outcome = server.bootstrap(host, older, config, quiet)
+    assert outcome.text == "Docker 28.0 is there, sites go on while it restarts"
+    assert json.loads(sent(host)) == {"live-restore": True}
+
+
+THEIRS = '{"log-driver": "journald",\n "bip": "192.168.231.1/24"}\n'
+
+
+def test_the_engines_other_settings_stay_as_they_are_written(older, config) -> None:
+    host = host_of("1 live-restore", file=THEIRS)
+    server.bootstrap(host, older, config, quiet)
+    assert json.loads(sent(host)) == {"live-restore": True, **json.loads(THEIRS)}
+    assert THEIRS.removeprefix("{") in sent(host)
+
+
+@pytest.mark.parametrize(
+    ("done", "options"),
+    [
+        ("1 swarm", {"swarm": "active"}),
+        ("1 theirs", {"file": '{"live-restore": false}'}),
+        ("1 theirs", {"file": "no json"}),
+        ("1 theirs", {"file": "[]"}),
+    ],
+)
+def test_what_somebody_decided_for_the_engine_stays(older, config, done, options) -> None:  # fmt: skip
+    host = host_of(done, **options)
+    server.bootstrap(host, older, config, quiet)
+    assert sent(host) == ""
+
+
+def test_a_stage_may_do_without_live_restore(older, config) -> None:
+    without = replace(config, live_restore=False)
+    host = host_of("1 off")
+    server.bootstrap(host, older, without, quiet)
+    assert sent(host) == ""
+    done = replace(older, engine="1 off")
+    assert server.is_ready(done, without)
+    assert not server.is_ready(done, config)
+
+
+@pytest.mark.parametrize("engine", ["1 live-restore", "1 theirs", "1 swarm", "2 new"])
+def test_what_is_set_already_is_not_set_again(ready, config, engine: str) -> None:
+    assert server.is_ready(replace(ready, engine=engine), config)
+
+
+@pytest.mark.parametrize("engine", ["", "0 old", "nonsense"])
+def test_what_an_older_version_left_is_set_anew(ready, config, engine: str) -> None:
+    assert not server.is_ready(replace(ready, engine=engine), config)

@@ -6,7 +6,19 @@ from stagetools.deploy.layout import LAYOUT, PROXY_DIR, Layout
 from stagetools.deploy.limits import LOCK
 from stagetools.deploy.shell import Command, looks, loosely, script, script_file, sh
 
-__all__ = ["docker_repository", "ensure_account", "hold_lock", "install", "look"]
+__all__ = [
+    "DAEMON_JSON",
+    "daemon_json",
+    "docker_repository",
+    "ensure_account",
+    "hold_lock",
+    "install",
+    "look",
+    "set_engine",
+    "swarm",
+]
+
+DAEMON_JSON = "/etc/docker/daemon.json"
 
 
 def look(layout: Layout) -> Command:
@@ -27,37 +39,31 @@ def look(layout: Layout) -> Command:
 
 def install(packages: Sequence[str]) -> Command:
     """Install Debian packages, waiting for another installer to finish first."""
-    command = script(
-        """
-        export DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l
-        apt-get -o DPkg::Lock::Timeout=300 -q update
-        apt-get -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 -q install -y --no-install-recommends "$@"
-        systemctl enable --now docker 2>/dev/null || true
-        for _ in $(seq 60); do docker info >/dev/null 2>&1 && exit 0; sleep 0.5; done
-        echo "The Docker engine does not start: journalctl -u docker" >&2; exit 1
-        """,
-        *packages,
-    )
-    return loosely(command)
+    return loosely(script_file("install.sh", *packages, after="apt.sh"))
 
 
 def docker_repository(os: str, codename: str) -> Command:
     """Add Docker's own apt repository, as docs.docker.com/engine/install/debian has it."""
-    command = script(
-        """
-        export DEBIAN_FRONTEND=noninteractive
-        apt-get -o DPkg::Lock::Timeout=300 -q update
-        apt-get -o DPkg::Lock::Timeout=300 -q install -y --no-install-recommends ca-certificates curl
-        install -m 0755 -d /etc/apt/keyrings
-        curl -fsSL "https://download.docker.com/linux/$1/gpg" -o /etc/apt/keyrings/docker.asc
-        chmod a+r /etc/apt/keyrings/docker.asc
-        echo "deb [arch=$(dpkg --print-architecture) signed-by=/etc/apt/keyrings/docker.asc]" \
-          "https://download.docker.com/linux/$1 $2 stable" >/etc/apt/sources.list.d/docker.list
-        """,
-        os,
-        codename,
-    )
+    command = script_file("docker_repository.sh", os, codename, after="apt.sh")
     return loosely(command)
+
+
+def daemon_json() -> Command:
+    """Print the engine's own configuration file, or nothing where there is none."""
+    return looks(script('test ! -f "$1" || cat "$1"', DAEMON_JSON))
+
+
+def swarm() -> Command:
+    """Print `active` on a server that is part of a swarm, which excludes live-restore."""
+    return looks(sh("docker", "info", "--format", "{{.Swarm.LocalNodeState}}"))
+
+
+def set_engine(done: str) -> Command:
+    """Give the engine what sites share, and its daemon.json anew from standard input, if any.
+
+    `done` is what `look` tells from then on.
+    """
+    return script_file("engine.sh", done)
 
 
 def ensure_account(layout: Layout) -> Command:
@@ -70,8 +76,8 @@ def ensure_account(layout: Layout) -> Command:
         layout.releases_dir,
         layout.site_dir,
         LAYOUT,
-        layout.data_dir,
         layout.media_dir,
+        layout.data_dir,
         layout.backups_dir,
         layout.assets_dir,
     )

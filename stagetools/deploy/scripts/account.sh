@@ -3,8 +3,8 @@
 # The home is root's: what the account may write are directories in it, which it can neither
 # rename nor replace by a link. A home of 0.1.0, which was the account's, is brought to that.
 set -eu
-name=$1 home=$2 env=$3 releases=$4 site=$5 layout=$6
-shift 6
+name=$1 home=$2 env=$3 releases=$4 site=$5 layout=$6 media=$7
+shift 7
 if ! id -u "$name" >/dev/null 2>&1; then
   useradd --system --user-group --no-create-home --home-dir "$home" --shell /usr/sbin/nologin "$name"
   echo "created user $name"
@@ -15,9 +15,12 @@ install -d -m 0755 /srv/stagetools /srv/stagetools/web /srv/stagetools/web/sites
 # (fs.protected_symlinks), and nobody take away what another one has.
 install -d -o root -g root -m 1777 "$site/run"
 install -d -o root -g "$name" -m 0750 "$home"
-for directory; do # one that is a link was put there by root: on another disk, perhaps
+for directory in "$media" "$@"; do # one that is a link was put there by root: on another disk, perhaps
   test -L "$directory" || install -d -o "$name" -g "$name" -m 0750 "$directory"
 done
+# Uploads in flight, beside those that are kept; where there is no such place they are in memory.
+(cd / && setpriv --reuid "$name" --regid "$name" --clear-groups --inh-caps=-all -- \
+  mkdir -p -m 0700 -- "$media/.tmp") || true
 for own in "$releases" "$env"; do
   if test -L "$own"; then
     echo "$own is a link, and should be no link: look where it leads, and remove it." >&2

@@ -36,6 +36,7 @@ echo "database=$(stat -c %s "${data:-${database%/*}}/${database##*/}" 2>/dev/nul
 printf 'authority=%s\n' "$(tr '\n' '|' 2>/dev/null <"$proxy/authority.caddy" || true)"
 echo "proxy_version=$(cat "$proxy/version" 2>/dev/null || true)"
 echo "proxy=$(cat "$proxy/compose.yaml" "$proxy/Caddyfile" 2>/dev/null | sha256sum | cut -c1-64)"
+echo "engine=$(cat /srv/stagetools/engine 2>/dev/null || true)"
 ours=
 if docker version --format 'docker={{.Server.Version}}' 2>/dev/null; then
   docker compose version --short 2>/dev/null | sed 's/^/compose=/' || true

@@ -78,4 +78,7 @@ for kind in before replaced; do
   ' _ "$backups" "$kind" "$stamp" "$snapshots" || true
 done
 
+# Uploads that a killed process left half; the longest may take an hour.
+as find "$home/media/.tmp" -mindepth 1 -mmin +1440 -delete || true
+
 docker builder prune --force --keep-storage "$cache" >/dev/null 2>&1 || true

@@ -56,6 +56,8 @@ def configuration(
         "STAGETOOLS_TLS": "off" if config.tls == "off" else "on",
         "ALLOWED_HOSTS": ",".join(config.domains),
         "WEB_CONCURRENCY": workers,
+        "STAGETOOLS_PROCESSES": config.processes,
+        "STAGETOOLS_MEMORY": config.memory_bytes or facts.memory * 3 // 4,
     }
     return "".join(f"{name}={value}\n" for name, value in values.items())
 

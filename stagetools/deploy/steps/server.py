@@ -1,13 +1,19 @@
 """The server itself: Docker, the installation's account, the proxy."""
 
+import json
+
 from stagetools.deploy.commands import server
+from stagetools.deploy.config import StageConfig
 from stagetools.deploy.facts import Facts, parse_facts
 from stagetools.deploy.host import Host, OnLine
 from stagetools.deploy.layout import Layout
 from stagetools.deploy.steps import Outcome, changed, unchanged
 from stagetools.errors import StageError
 
-__all__ = ["bootstrap", "ensure_account", "look"]
+__all__ = ["ENGINE", "bootstrap", "ensure_account", "is_ready", "look"]
+
+ENGINE = 1
+"""Of what `engine.sh` sets, remembered on the server; raise it where that changes."""
 
 # Where the distribution's own packages bring Compose v2 and Buildx; apt says which exist.
 _DISTRIBUTION = {
@@ -43,10 +49,28 @@ def packages(facts: Facts) -> tuple[str, ...]:
     )
 
 
-def bootstrap(host: Host, facts: Facts, on_line: OnLine) -> Outcome:
+def is_ready(facts: Facts, config: StageConfig) -> bool:
+    """Whether `bootstrap` and `ensure_account` would find nothing to do."""
+    return facts.is_ready and _engine_is_set(facts, config)
+
+
+def _engine_is_set(facts: Facts, config: StageConfig) -> bool:
+    version, _, restore = facts.engine.partition(" ")
+    is_wanted = config.live_restore and restore == "off"
+    return version.isdecimal() and int(version) >= ENGINE and not is_wanted
+
+
+def bootstrap(
+    host: Host, facts: Facts, config: StageConfig, on_line: OnLine
+) -> Outcome:
     """Leave a Docker engine with Compose v2 and Buildx; install only what is missing."""
-    if facts.docker and facts.compose and facts.buildx:
+    is_there = bool(facts.docker and facts.compose and facts.buildx)
+    if is_there and _engine_is_set(facts, config):
         return unchanged(f"Docker {facts.docker} is there")
+    if is_there:
+        return changed(
+            f"Docker {facts.docker} is there, {_set(host, config, is_new=False)}"
+        )
     if not facts.systemd:
         raise StageError(
             "The server does not run systemd.",
@@ -57,7 +81,47 @@ def bootstrap(host: Host, facts: Facts, on_line: OnLine) -> Outcome:
     if _DOCKERS_OWN[0] in wanted:
         host.run(server.docker_repository(facts.os, facts.os_codename), on_line=on_line)
     host.run(server.install(wanted), on_line=on_line)
-    return changed(f"Docker installed: {', '.join(wanted[:3])}")
+    return changed(
+        f"Docker installed: {', '.join(wanted[:3])}, {_set(host, config, is_new=True)}"
+    )
+
+
+def _set(host: Host, config: StageConfig, *, is_new: bool) -> str:
+    """Set what all sites share of the engine; in words, what came of live-restore."""
+    restore, text = _live_restore(host, config, is_new=is_new)
+    host.run(server.set_engine(f"{ENGINE} {restore}"), stdin=text.encode())
+    return {
+        "live-restore": "sites go on while it restarts",
+        "swarm": "in a swarm: a restart of it ends all sites",
+    }.get(restore, "its daemon.json as it was")
+
+
+def _live_restore(host: Host, config: StageConfig, *, is_new: bool) -> tuple[str, str]:
+    """What is done about live-restore, and the daemon.json for that, or nothing.
+
+    What somebody has set there stays, and so does a file that we cannot read.
+    """
+    if not config.live_restore:
+        return "off", ""
+    if not is_new and host.run(server.swarm()).strip() not in ("", "inactive"):
+        return "swarm", ""
+    text = host.run(server.daemon_json())
+    with_it = add_live_restore(text)
+    return ("live-restore", with_it) if with_it else ("theirs", "")
+
+
+def add_live_restore(text: str) -> str:
+    """A daemon.json with live-restore, else as it was; nothing where it says so or is none."""
+    try:
+        settings = json.loads(text) if text.strip() else {}
+    except ValueError:
+        return ""
+    if not isinstance(settings, dict) or "live-restore" in settings:
+        return ""
+    if not settings:
+        return '{\n  "live-restore": true\n}\n'
+    before, brace, after = text.partition("{")
+    return f'{before}{brace}\n  "live-restore": true,{after}'
 
 
 def ensure_account(host: Host, layout: Layout) -> Outcome:
