@@ -3,9 +3,11 @@
 import json
 import re
 import subprocess
+import threading
 
 import pytest
 
+from tests.server import machines
 from tests.server.browser import Browser
 from tests.server.machines import Server
 from tests.server.project import Done, Project
@@ -28,10 +30,30 @@ def project(new_project, server) -> Project:
     return project
 
 
+# A lock as apt takes it, until the file goes; cloud-init holds it in a server's first minutes.
+CLOUD_INIT = """
+use Fcntl; open(my $file, ">>", "/var/lib/apt/lists/lock") or die;
+my $lock = pack("s s x4 q q i x4", F_WRLCK, 0, 0, 0, 0); fcntl($file, F_SETLK, $lock) or die;
+open(my $mark, ">", "/tmp/busy"); while (-e "/tmp/busy") { sleep 1 }
+"""
+
+
 @pytest.fixture(scope="module")
-def first(project) -> Done:
-    """The first deploy: everything below looks at what it left."""
-    return project.deploy()
+def first(project, server) -> Done:
+    """The first deploy, while the server installs something: all below looks at what it left."""
+    machines.docker(
+        *("exec", "--detach", server.container, "perl", "-e", CLOUD_INIT, "cloud-init")
+    )
+    server.run("for _ in $(seq 50); do ! test -e /tmp/busy || break; sleep 0.1; done")
+    lists = threading.Timer(15, server.run, ["rm -f /tmp/busy"])
+    lists.start()
+    done = project.deploy()
+    lists.join()
+    return done
+
+
+def test_packages_that_the_server_installs_itself_are_waited_for(first) -> None:
+    assert "Waiting for another program that installs packages here: perl" in first.text
 
 
 @pytest.fixture
