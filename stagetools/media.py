@@ -27,6 +27,8 @@ class MediaMiddleware:
         if not is_asked or request.method not in ("GET", "HEAD"):
             return self.get_response(request)
         name = request.path_info.removeprefix(self.prefix)
+        if ".tmp" in name.split("/"):  # uploads in flight, see compose.yaml
+            return self.get_response(request)
         try:
             answer = serve(request, name, document_root=settings.MEDIA_ROOT)
         except Http404:
