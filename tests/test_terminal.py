@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 
 import pytest
 from rich.console import Console
@@ -42,6 +43,14 @@ def desk(output, monkeypatch) -> Terminal:
     """A terminal with a person before it, who has typed ahead."""
     monkeypatch.setattr(sys, "stdin", Person("yes\n"))
     return Terminal(Console(file=output, width=100, force_terminal=True))
+
+
+@pytest.fixture(autouse=True)
+def interruptible() -> Iterator[None]:
+    """A task that ends lets no further Ctrl-C in; the other tests do."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def plain(output: io.StringIO) -> str:

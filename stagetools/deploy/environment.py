@@ -126,6 +126,7 @@ def _change(stage: Stage, edit: Callable[[str], str], what: str) -> None:
             with uninterrupted():
                 _put_back(ours, before, facts.release, error)
             raise
+        ours.host.run(environment.approve(ours.layout))
     stage.terminal.conclude(f"{what} on the server; {stage.name} serves {name}.")
 
 

@@ -1,8 +1,8 @@
 """Looking at, and into, what is deployed."""
 
+import secrets
 import shlex
 import sys
-from contextlib import suppress
 from datetime import UTC, datetime
 
 from stagetools.deploy import relaunch
@@ -15,7 +15,13 @@ from stagetools.deploy.shell import sh
 from stagetools.deploy.stage import Stage
 from stagetools.deploy.steps import release, server
 from stagetools.deploy.steps.source import size
-from stagetools.errors import CommandFailed, StageError, UsageError
+from stagetools.deploy.terminal import ignore_interrupts, uninterrupted
+from stagetools.errors import (
+    CommandFailed,
+    ConnectionFailed,
+    StageError,
+    UsageError,
+)
 
 __all__ = ["logs", "manage", "releases", "ssh", "status"]
 
@@ -113,24 +119,39 @@ def logs(stage: Stage, *, tail: int, follow: bool, since: str, grep: str) -> Non
     command = journal.journal(
         stage.layout, tail=tail, follow=follow, since=since, grep=grep
     )
-    with suppress(KeyboardInterrupt):  # which is how one ends --follow
-        if stage.host.interact(command, terminal=False):
-            raise UsageError(
-                "The server's journal refused that.",
-                untouched="Nothing was changed.",
-                remedy="--since takes a span or a time: 1h, 30min, '2026-01-31 08:00'.",
-            )
+    try:
+        refused = stage.host.interact(command, terminal=False)
+    except KeyboardInterrupt:  # which is how one ends --follow
+        ignore_interrupts()
+        return
+    if refused:
+        raise UsageError(
+            "The server's journal refused that.",
+            untouched="Nothing was changed.",
+            remedy="--since takes a span or a time: 1h, 30min, '2026-01-31 08:00'.",
+        )
 
 
 def manage(stage: Stage, command: str) -> int:
-    """Run a management command in the release that serves; its exit status."""
+    """Run a management command as the release that serves; its exit status.
+
+    In a container of its own: a deploy that stops the release's does not end it.
+    """
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
     typed = _words(command)
-    container = _serving(stage, server.look(stage.host, stage.layout))
-    words = ["python", "-m", "stagetools.manage", *typed]
-    return stage.host.interact(
-        compose.run_inside(container.id, words, tty=terminal), terminal=terminal
-    )
+    serving = _serving(stage, server.look(stage.host, stage.layout)).release
+    name = f"{stage.layout.system.container}-manage-{secrets.token_hex(4)}"
+    words = compose.manage(stage.layout, serving, name, typed, tty=terminal)
+    try:
+        return stage.host.interact(words, terminal=terminal)
+    except KeyboardInterrupt:
+        with uninterrupted():
+            stage.host.run(compose.interrupt(name))
+        raise KeyboardInterrupt(f"{typed[0]} was ended on the server.") from None
+    except ConnectionFailed as error:
+        error.untouched = f"{typed[0]} may go on, in the container {name}."
+        error.remedy = "Whether it still runs: inv ssh, then docker ps"
+        raise
 
 
 def _words(command: str) -> list[str]:

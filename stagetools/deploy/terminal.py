@@ -23,7 +23,7 @@ from rich.text import Text
 from stagetools.deploy.steps import Outcome
 from stagetools.errors import CommandFailed, StageError, UsageError
 
-__all__ = ["Step", "Terminal", "number", "told", "uninterrupted"]
+__all__ = ["Step", "Terminal", "ignore_interrupts", "number", "told", "uninterrupted"]
 
 _TAIL = 6  # lines of a running command shown below its step
 _TITLE = 10  # columns
@@ -229,6 +229,11 @@ def uninterrupted() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
+def ignore_interrupts() -> None:
+    """Let one who presses Ctrl-C once more, while the program ends, see no traceback."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def told(task: Callable[..., None]) -> Callable[..., None]:
     """Let a task end in words and an exit status, never in a traceback."""
 
@@ -239,9 +244,9 @@ def told(task: Callable[..., None]) -> Callable[..., None]:
         except StageError as error:
             _tell(error)
         except KeyboardInterrupt as error:
-            with uninterrupted():  # one who presses twice sees no traceback
-                words = str(error) or "inv status says what serves."
-                Console(stderr=True).print(f"Interrupted. {words}", style="red")
+            ignore_interrupts()
+            words = str(error) or "inv status says what serves."
+            Console(stderr=True).print(f"Interrupted. {words}", style="red")
             sys.exit(130)
         except BrokenPipeError:  # whoever read the output has seen enough
             _forget_output()
@@ -256,7 +261,7 @@ def told(task: Callable[..., None]) -> Callable[..., None]:
 
 def _failed_in(title: str, error: CommandFailed) -> StageError:
     """A failure that no step has words for; the server's own follow."""
-    how = f"with exit status {error.status}" if error.status > 0 else "by a signal"
+    how = f"with exit status {error.status}" if error.status >= 0 else "by a signal"
     read = "Read its last lines below, then" if error.output else "It said nothing:"
     return StageError(
         f"{title}: a command on the server ended {how}.",

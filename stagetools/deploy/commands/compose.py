@@ -11,7 +11,9 @@ __all__ = [
     "discard",
     "go_on",
     "halt",
+    "interrupt",
     "last_lines",
+    "manage",
     "probe",
     "run_inside",
     "start_beside",
@@ -100,6 +102,37 @@ def run_inside(container: str, words: Sequence[str], *, tty: bool = False) -> Co
     """Run a command in a container that runs already."""
     flags = ["--interactive", *(["--tty"] if tty else [])]
     return sh("docker", "exec", *flags, container, *words)
+
+
+def manage(
+    layout: Layout, release: str, name: str, words: Sequence[str], *, tty: bool
+) -> Command:
+    """Run a command of manage.py in a container of its own, called `name`.
+
+    It outlives the release's container, and so a deploy that stops that. What it prints is
+    for whoever typed it, a dump of all customers perhaps, and not for the journal.
+    """
+    flags = ["--rm", "--no-deps", "--name", name, *([] if tty else ["--no-TTY"])]
+    flags += ["--label", f"stagetools.manage={words[0]}"]
+    return sh(
+        *("env", "STAGETOOLS_LOG=none"),
+        *compose_words(layout, release, "--progress", "quiet", "run", *flags),
+        *("web", "python", "-m", "stagetools.manage", *words),
+    )
+
+
+def interrupt(name: str) -> Command:
+    """End a container of `manage` as Ctrl-C does, and by force 5 s later."""
+    return script(
+        """
+        for _ in 1 2 3 4 5 6; do # it may be about to be made
+          docker kill --signal INT "$1" >/dev/null 2>&1 && break; sleep 0.5
+        done
+        timeout 5 docker wait "$1" >/dev/null 2>&1 || true
+        docker rm --force "$1" >/dev/null 2>&1 || true
+        """,
+        name,
+    )
 
 
 def last_lines(container: str, count: int) -> Command:
