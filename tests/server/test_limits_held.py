@@ -1,7 +1,6 @@
 """What one site may take of its server, and what a restart of the engine takes from a site."""
 
 import json
-import re
 import time
 
 import pytest
@@ -127,16 +126,11 @@ def test_a_restart_and_an_upgrade_of_the_engine_are_not_noticed(
     assert settings["live-restore"] is True
     with watching(server, DOMAIN) as watch:
         time.sleep(1)
+        server.run("systemctl restart containerd")  # as an upgrade of it does
         server.run("systemctl restart docker")
-        server.run("for _ in $(seq 60); do ! docker info >/dev/null 2>&1 || break; sleep 0.5; done")  # fmt: skip
-        version = server.run("dpkg-query -W docker.io")
-        server.run(
-            "export DEBIAN_FRONTEND=noninteractive; apt-get -qq update;"
-            " apt-get -qq install --reinstall -y docker.io containerd >/dev/null 2>&1"
-        )
+        server.run("until docker info >/dev/null 2>&1; do sleep 0.5; done")
         time.sleep(1)
     print(f"{watch.requests} requests, {len(watch.failures)} failed")  # noqa: T201 - with -s
-    assert re.match(r"docker.io\s", version)
     assert watch.failures == []
     assert inspect(server, container)["State"]["StartedAt"] == before
 

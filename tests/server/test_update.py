@@ -121,6 +121,20 @@ def test_an_update_of_the_template_is_deployed_without_a_failed_request(
     assert git(root, "diff", "--name-only", before.strip(), "HEAD").split()
     assert "Nothing has changed" not in done.text
     assert "Before" in browser.get("/").text
+    assert_converted(server)
     assert visitors.count > 50
     print(f"{visitors.count} requests, {len(visitors.failures)} failed")  # noqa: T201
     assert visitors.failures == []
+
+
+def assert_converted(server: Server) -> None:
+    """What root reads is root's, and the engine may restart, as on a new server."""
+    home, run = "/home/mysite_prod", "/srv/stagetools/web/sites/mysite_prod/run"
+    assert server.run(f"stat -c '%U %a' {home} {run}").split("\n") == [
+        "root 750",
+        "root 1777",
+    ]
+    assert server.run(f"stat -c '%U %a' {home}/backups") == "mysite_prod 750"
+    web = server.run("docker ps -q --filter label=stagetools.system")
+    assert "/backups" not in server.run(f"docker inspect {web}")
+    assert server.run("docker info --format '{{.LiveRestoreEnabled}}'") == "true"
