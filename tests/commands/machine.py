@@ -13,7 +13,7 @@ from stagetools.errors import CommandFailed
 
 # Where commands go on a server; each is looked for below the machine's root instead.
 _PLACES = re.compile(
-    r"/(?:srv/stagetools|home|run/lock|run/stagetools|etc/sysctl.d|proc/sys/fs|proc/net)\b"
+    r"/(?:srv/stagetools|home|run/lock|run/stagetools|etc/sysctl.d|etc/docker|etc/systemd|proc/sys/fs|proc/net)\b"
 )
 
 

@@ -324,3 +324,75 @@ def test_apt_that_fails_by_itself_is_not_tried_again(apt) -> None:
     (apt.root / "fails").touch()
     assert apt.attempt(server.install(["docker.io"])).returncode != 0
     assert sum(call.startswith("apt-get") for call in apt.said) == 1
+
+
+# --- what sites share of the engine -----------------------------------------------------------
+
+OURS = b'{"live-restore": true, "bip": "192.168.231.1/24"}\n'
+THEIRS = '{"bip": "192.168.231.1/24"}\n'
+
+
+@pytest.fixture
+def engine(machine):
+    """An engine that restores once it has read `live-restore`; its file is somebody's."""
+    file = machine.at(server.DAEMON_JSON)
+    file.parent.mkdir(parents=True)
+    file.write_text(THEIRS)
+    machine.program(
+        "systemctl",
+        f"""
+        case $1 in
+          cat) test ! -e "$(dirname "$said")/no-unit" ;;
+          reload) grep -qs live-restore {file} && touch "$(dirname "$said")/restores" ||
+            rm -f "$(dirname "$said")/restores" ;;
+        esac
+        """,
+    )
+    machine.program("dockerd", "true")
+    machine.program(
+        "docker", 'test -e "$(dirname "$said")/restores" && echo true || echo false'
+    )
+    machine.program("sleep", "true")
+    return machine
+
+
+def set_engine(engine, text: bytes = OURS) -> tuple[str, str, str]:
+    """What it said, what it remembered, and the engine's file afterwards."""
+    said = engine.run(server.set_engine(1, "live-restore"), stdin=text).strip()
+    told = engine.at("/srv/stagetools/engine").read_text().strip()
+    return said, told, engine.at(server.DAEMON_JSON).read_text()
+
+
+def test_the_engine_gets_live_restore_and_an_end_of_the_logs_limit(engine) -> None:
+    assert set_engine(engine) == ("live-restore", "1 live-restore", OURS.decode())
+    before = engine.at(f"{server.DAEMON_JSON}.before-stagetools")
+    assert before.read_text() == THEIRS
+    unit = engine.at("/etc/systemd/system/docker.service.d/stagetools.conf").read_text()
+    assert "LogRateLimitBurst=" in unit
+    calls = [call for call in engine.said if call.startswith("systemctl")]
+    assert calls[-2:] == ["systemctl daemon-reload", "systemctl reload docker"]
+
+
+def test_an_engine_that_a_flag_keeps_from_it_gets_its_file_back(engine) -> None:
+    """With both it would not start again."""
+    engine.program("docker", "echo false")
+    assert set_engine(engine) == ("theirs", "1 theirs", THEIRS)
+    assert engine.said[-1] == "systemctl reload docker"
+
+
+def test_an_engine_that_cannot_check_its_file_keeps_it(engine) -> None:
+    engine.program("dockerd", "exit 125")
+    assert set_engine(engine) == ("theirs", "1 theirs", THEIRS)
+
+
+def test_where_the_file_stays_the_logs_limit_ends_none_the_less(engine) -> None:
+    said, _, text = set_engine(engine, b"")
+    assert (said, text) == ("live-restore", THEIRS)
+    assert engine.said[-1] == "systemctl reload docker"
+
+
+def test_an_engine_that_is_no_service_is_left_alone(engine) -> None:
+    """A snap's has a unit and a file elsewhere."""
+    (engine.root / "no-unit").touch()
+    assert set_engine(engine) == ("theirs", "1 theirs", THEIRS)
+    assert [call for call in engine.said if "reload" in call] == []

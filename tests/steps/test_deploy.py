@@ -76,7 +76,7 @@ class Scripted:
             "account": server.ensure_account(at),
             "install": server.install(DEBIAN),
             "daemon.json": server.daemon_json(),
-            "set engine": server.set_engine("1 live-restore"),
+            "set engine": server.set_engine(1, "live-restore"),
             "ensure proxy": proxy.ensure("cert_issuer internal", proxies.VERSION),
             "manifest": files.read_text(at.manifest(OLD)),
             "receive": files.receive_tree(at, new, base=base),

@@ -22,7 +22,7 @@ def test_docker_that_is_there_is_not_installed_again(ready, config) -> None:
 
 ENGINE = {
     commands.daemon_json().text: "",
-    commands.set_engine("1 live-restore").text: "",
+    commands.set_engine(1, "live-restore").text: "live-restore\n",
 }
 DEBIAN_13 = ("docker.io", "docker-cli", "docker-compose", "docker-buildx")
 UBUNTU = ("docker.io", "docker-compose-v2", "docker-buildx")
@@ -111,7 +111,7 @@ def host_of(done: str, *, swarm: str = "inactive", file: str = "") -> ScriptedHo
         {
             commands.swarm().text: f"{swarm}\n",
             commands.daemon_json().text: file,
-            commands.set_engine(done).text: "",
+            commands.set_engine(1, done).text: f"{done}\n",
         }
     )
 
@@ -122,7 +122,7 @@ def sent(host: ScriptedHost) -> str:
 
 
 def test_an_engine_goes_on_to_serve_while_it_restarts(older, config) -> None:
-    host = host_of("1 live-restore")
+    host = host_of("live-restore")
     outcome = server.bootstrap(host, older, config, quiet)
     assert outcome.text == "Docker 28.0 is there, sites go on while it restarts"
     assert json.loads(sent(host)) == {"live-restore": True}
@@ -132,7 +132,7 @@ THEIRS = '{"log-driver": "journald",\n "bip": "192.168.231.1/24"}\n'
 
 
 def test_the_engines_other_settings_stay_as_they_are_written(older, config) -> None:
-    host = host_of("1 live-restore", file=THEIRS)
+    host = host_of("live-restore", file=THEIRS)
     server.bootstrap(host, older, config, quiet)
     assert json.loads(sent(host)) == {"live-restore": True, **json.loads(THEIRS)}
     assert THEIRS.removeprefix("{") in sent(host)
@@ -141,10 +141,10 @@ def test_the_engines_other_settings_stay_as_they_are_written(older, config) -> N
 @pytest.mark.parametrize(
     ("done", "options"),
     [
-        ("1 swarm", {"swarm": "active"}),
-        ("1 theirs", {"file": '{"live-restore": false}'}),
-        ("1 theirs", {"file": "no json"}),
-        ("1 theirs", {"file": "[]"}),
+        ("swarm", {"swarm": "active"}),
+        ("theirs", {"file": '{"live-restore": false}'}),
+        ("theirs", {"file": "no json"}),
+        ("theirs", {"file": "[]"}),
     ],
 )
 def test_what_somebody_decided_for_the_engine_stays(older, config, done, options) -> None:  # fmt: skip
@@ -155,7 +155,7 @@ def test_what_somebody_decided_for_the_engine_stays(older, config, done, options
 
 def test_a_stage_may_do_without_live_restore(older, config) -> None:
     without = replace(config, live_restore=False)
-    host = host_of("1 off")
+    host = host_of("off")
     server.bootstrap(host, older, without, quiet)
     assert sent(host) == ""
     done = replace(older, engine="1 off")

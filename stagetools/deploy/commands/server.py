@@ -4,7 +4,15 @@ from collections.abc import Sequence
 
 from stagetools.deploy.layout import LAYOUT, PROXY_DIR, Layout
 from stagetools.deploy.limits import LOCK
-from stagetools.deploy.shell import Command, looks, loosely, script, script_file, sh
+from stagetools.deploy.shell import (
+    Command,
+    looks,
+    loosely,
+    prints,
+    script,
+    script_file,
+    sh,
+)
 
 __all__ = [
     "DAEMON_JSON",
@@ -58,12 +66,12 @@ def swarm() -> Command:
     return looks(sh("docker", "info", "--format", "{{.Swarm.LocalNodeState}}"))
 
 
-def set_engine(done: str) -> Command:
+def set_engine(version: int, restore: str) -> Command:
     """Give the engine what sites share, and its daemon.json anew from standard input, if any.
 
-    `done` is what `look` tells from then on.
+    What came of live-restore is printed; with the version, it is what `look` tells from then on.
     """
-    return script_file("engine.sh", done)
+    return prints(script_file("engine.sh", version, restore), restore)
 
 
 def ensure_account(layout: Layout) -> Command:

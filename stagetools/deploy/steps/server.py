@@ -89,11 +89,11 @@ def bootstrap(
 def _set(host: Host, config: StageConfig, *, is_new: bool) -> str:
     """Set what all sites share of the engine; in words, what came of live-restore."""
     restore, text = _live_restore(host, config, is_new=is_new)
-    host.run(server.set_engine(f"{ENGINE} {restore}"), stdin=text.encode())
+    said = host.run(server.set_engine(ENGINE, restore), stdin=text.encode())
     return {
         "live-restore": "sites go on while it restarts",
         "swarm": "in a swarm: a restart of it ends all sites",
-    }.get(restore, "its daemon.json as it was")
+    }.get(said.strip(), "its daemon.json as it was")
 
 
 def _live_restore(host: Host, config: StageConfig, *, is_new: bool) -> tuple[str, str]:
