@@ -208,6 +208,19 @@ def test_the_domains_of_all_sites_are_seen(tmp_path) -> None:
     assert sorted(facts.claimed) == [("a.test", "shop_prod"), ("b.test", "blog_prod")]
 
 
+def test_no_command_of_manage_begins_while_visitors_wait(tmp_path) -> None:
+    machine = Machine(tmp_path)
+    machine.program("docker", "")
+    command = compose.manage(LAYOUT, "R1", "name", ["migrate"], tty=False)
+    assert machine.attempt(command).returncode == 0
+    hold = machine.at(f"{LAYOUT.fence}.hold")
+    hold.parent.mkdir(parents=True)
+    hold.touch()
+    refused = machine.attempt(command)
+    assert (refused.returncode, len(machine.said)) == (75, 1)
+    assert b"shop_prod is being changed right now" in refused.stderr
+
+
 def test_compose_is_told_the_releases_own_files() -> None:
     words = shlex.split(compose.build(LAYOUT, "R1").text)
     assert words[:2] == ["docker", "compose"]

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from stagetools.deploy.commands import server
+from stagetools.deploy.commands import compose, server
 from stagetools.deploy.steps import preflight
 from stagetools.errors import UsageError
 from tests.steps.scripted import ScriptedHost
@@ -104,6 +104,16 @@ def test_a_domain_of_ones_own_or_of_nobody_is_fine(config, ready) -> None:
         ready, claimed=(("shop.test", "shop_prod"), ("b.test", "blog_prod"))
     )
     preflight.refuse_taken_domains("shop_prod", facts, own)
+
+
+def test_a_command_that_still_writes_keeps_the_database_from_being_replaced(
+    layout, refused
+) -> None:
+    managing = compose.managing(layout).text
+    host = ScriptedHost({managing: ["import_birds\nshell\n", ""]})
+    error = refused(preflight.refuse_running_commands, host, layout)
+    assert "import_birds, shell" in error.what
+    preflight.refuse_running_commands(host, layout)
 
 
 def no_question(question: str) -> None:

@@ -14,6 +14,7 @@ __all__ = [
     "interrupt",
     "last_lines",
     "manage",
+    "managing",
     "probe",
     "run_inside",
     "start_beside",
@@ -110,15 +111,33 @@ def manage(
     """Run a command of manage.py in a container of its own, called `name`.
 
     It outlives the release's container, and so a deploy that stops that. What it prints is
-    for whoever typed it, a dump of all customers perhaps, and not for the journal.
+    for whoever typed it, a dump of all customers perhaps, and not for the journal. It is
+    not begun while visitors wait for another database: what it wrote would be lost.
     """
     flags = ["--rm", "--no-deps", "--name", name, *([] if tty else ["--no-TTY"])]
     flags += ["--label", f"stagetools.manage={words[0]}"]
-    return sh(
+    return script(
+        """
+        test ! -e "$1.hold" || { echo "$2 is being changed right now: try again in a minute." >&2; exit 75; }
+        shift 2; exec "$@"
+        """,
+        layout.fence,
+        layout.system.name,
         *("env", "STAGETOOLS_LOG=none"),
         *compose_words(layout, release, "--progress", "quiet", "run", *flags),
         *("web", "python", "-m", "stagetools.manage", *words),
     )
+
+
+def managing(layout: Layout) -> Command:
+    """Print each command of `manage` that runs or is about to, one a line."""
+    labels = (
+        f"label=com.docker.compose.project={layout.system.container}",
+        "label=stagetools.manage",
+    )
+    filters = [word for label in labels for word in ("--filter", label)]
+    form = '{{.Label "stagetools.manage"}}'
+    return looks(sh("docker", "ps", "--all", *filters, "--format", form))
 
 
 def interrupt(name: str) -> Command:

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
 
-from stagetools.deploy.commands import server
+from stagetools.deploy.commands import compose, server
 from stagetools.deploy.config import StageConfig
 from stagetools.deploy.facts import Facts
 from stagetools.deploy.host import Host
+from stagetools.deploy.layout import Layout
 from stagetools.deploy.limits import CONNECT
 from stagetools.deploy.steps.source import size
 from stagetools.errors import StageError, UsageError
@@ -18,6 +19,7 @@ __all__ = [
     "ask_about_closed_ports",
     "refuse_full_disk",
     "refuse_placeholders",
+    "refuse_running_commands",
     "refuse_taken_domains",
     "refuse_wrong_dns",
 ]
@@ -62,6 +64,16 @@ def refuse_taken_domains(system: str, facts: Facts, config: StageConfig) -> None
                 remedy="Take it out of one of the two: domains in deploy.toml, here or of"
                 f" {owner}, and deploy that one first.",
             )
+
+
+def refuse_running_commands(host: Host, layout: Layout) -> None:
+    """What `inv manage` still writes to a database that is about to be replaced is lost."""
+    if running := host.run(compose.managing(layout)).split():
+        raise StageError(
+            f"A command of inv manage still works on the database: {', '.join(running)}.",
+            untouched="Nothing was changed.",
+            remedy="Wait until it is over, or end it with Ctrl-C, then do this again.",
+        )
 
 
 def refuse_wrong_dns(host: Host, facts: Facts, config: StageConfig) -> set[str]:
