@@ -91,7 +91,7 @@ def test_what_a_command_prints_is_not_kept_in_the_journal(project) -> None:
 
 def test_a_command_typed_at_a_terminal_has_one(project) -> None:
     """Which is what createsuperuser, dbshell and shell ask for."""
-    code = "import sys; print('terminal:', sys.stdin.isatty(), sys.stdout.isatty())"
+    code = 'import sys; print("terminal:", sys.stdin.isatty(), sys.stdout.isatty())'
     here, there = pty.openpty()
     process = subprocess.Popen(
         ["setsid", "--ctty", "--wait", INV, "manage", f"shell -c '{code}'"],
