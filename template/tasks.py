@@ -129,7 +129,7 @@ def logs(context, stage="prod", tail="100", follow=False, since="", grep=""):
 )
 @told
 def manage(context, command, stage="prod"):
-    """Run a command of manage.py in the release that serves."""
+    """Run a command of manage.py as the release that serves, in a container of its own."""
     with open_stage(**stage_named(stage)) as opened:
         sys.exit(running.manage(opened, command))
 

@@ -225,7 +225,7 @@ def test_a_command_that_fails_unforeseen_is_told_too(capsys) -> None:
     error = CommandFailed("root@h: exit status 7", status=7, output="no space")
     status, said = ends(error, capsys)
     assert (status, said.splitlines()) == (1, [
-        "On the server: a command on the server ended with exit status 7.",
+        "A command on the server ended with exit status 7.",
         "Read its last lines below, then run the same again.",
         "no space",
     ])  # fmt: skip

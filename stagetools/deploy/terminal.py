@@ -130,7 +130,7 @@ class Terminal:
                 yield step
         except CommandFailed as error:
             self._close(step, "✗", "red", "failed")
-            raise _failed_in(title, error) from error
+            raise _failed_in(f"{title}: ", error) from error
         except BaseException:
             self._close(step, "✗", "red", "failed")
             raise
@@ -264,7 +264,7 @@ def _failed_in(title: str, error: CommandFailed) -> StageError:
     how = f"with exit status {error.status}" if error.status >= 0 else "by a signal"
     read = "Read its last lines below, then" if error.output else "It said nothing:"
     return StageError(
-        f"{title}: a command on the server ended {how}.",
+        f"{title}{'a' if title else 'A'} command on the server ended {how}.",
         remedy=f"{read} run the same again.",
     )
 
@@ -283,7 +283,7 @@ def _tell(error: StageError) -> NoReturn:
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     cause = error if isinstance(error, CommandFailed) else error.__cause__
     if isinstance(error, CommandFailed):
-        error = _failed_in("On the server", error)
+        error = _failed_in("", error)
     console.print(_shown(error.what, style="bold red"))
     for part in (error.untouched, error.remedy):
         if part:
