@@ -7,13 +7,15 @@ StageError                  exit 1: a step failed
 ├── ConnectionFailed        exit 1: the server could not be reached or trusted
 ├── CommandFailed           exit 1: a command on the server ended with an error
 ├── LockHeld                exit 1: somebody else is changing this stage
-└── LockLost                exit 1: the server took this task for dead
+├── LockLost                exit 1: the server took this task for dead
+└── Interrupted             exit 130: Ctrl-C
 """
 
 __all__ = [
     "CommandFailed",
     "ConfigError",
     "ConnectionFailed",
+    "Interrupted",
     "LockHeld",
     "LockLost",
     "StageError",
@@ -63,6 +65,12 @@ class LockHeld(StageError):  # noqa: N818 - what happened is its name
 
 class LockLost(StageError):  # noqa: N818 - what happened is its name
     """The server took this task for dead, and runs no more of its commands."""
+
+
+class Interrupted(StageError):  # noqa: N818 - what happened is its name
+    """A person pressed Ctrl-C; what had been done was put back."""
+
+    exit_code = 130
 
 
 class CommandFailed(StageError):  # noqa: N818 - what happened is its name

@@ -106,7 +106,7 @@ def test_no_other_line_is_ever_touched(text: str, value: str) -> None:
 LAYOUT = Layout(get_expected_system_from_name("shop_prod"))
 LOOKED = (
     "os=debian\nos_version=13\nos_codename=trixie\nnow=20260131-080000\nnewest=\ncores=2\n"
-    "memory_kb=1\ndisk_free_kb=1\ndisk_size_kb=1\nsystemd=yes\ndatabase=\nuid=1\ngid=1\n"
+    "memory_kb=1\ndisk_free_kb=1\ndisk_size_kb=1\nsystemd=yes\ndatabase=\ndata_dir=/d\noverlays=\nuid=1\ngid=1\n"
     "env=5e\nhome_is_roots=yes\ndomains=\nrelease=\nproxy=\nproxy_version=\nauthority=\n"
     "taken_ports=\n"
 )

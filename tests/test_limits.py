@@ -7,15 +7,16 @@ from pathlib import Path
 import yaml
 
 from stagetools import gunicorn_conf
-from stagetools.deploy.config import DOMAIN_MAX
+from stagetools.deploy.config import DOMAIN_MAX, StageConfig
 from stagetools.deploy.layout import WEB_DIR, Layout
-from stagetools.deploy.limits import CONNECT, HEALTH, KEEP, LOCK, SHUTDOWN
+from stagetools.deploy.limits import CONNECT, HEALTH, HOLD, KEEP, LOCK, SHUTDOWN
 from stagetools.utils import get_expected_system_from_name
 
 ROOT = Path(__file__).parents[1]
 COMPOSE = yaml.safe_load((ROOT / "template/compose.yaml").read_text())
 PROXY = resources.files("stagetools.deploy") / "proxy"
 CADDYFILE = (PROXY / "Caddyfile").read_text()
+DRAIN = StageConfig(stage_name="prod", domains=("a.test",)).drain  # unless said
 SOCKET_MAX = 107  # bytes. unix(7)
 
 
@@ -36,7 +37,7 @@ def test_docker_waits_longer_than_gunicorn() -> None:
 
 
 def test_a_request_that_gunicorn_allows_is_waited_for() -> None:
-    assert gunicorn_conf.timeout <= SHUTDOWN.drain
+    assert gunicorn_conf.timeout <= DRAIN
 
 
 def test_the_proxy_lets_its_own_requests_finish() -> None:
@@ -46,8 +47,15 @@ def test_the_proxy_lets_its_own_requests_finish() -> None:
     grace = re.search(r"grace_period (\d+s)", CADDYFILE)
     assert delay
     assert grace
-    assert seconds(grace[1]) >= SHUTDOWN.drain
+    assert seconds(grace[1]) >= gunicorn_conf.timeout
     assert stop > seconds(delay[1]) + seconds(grace[1])
+
+
+def test_visitors_wait_at_the_proxy_for_longer_than_a_change_on_a_copy() -> None:
+    waits = re.search(r"lb_try_duration (\d+s)", CADDYFILE)
+    assert waits
+    assert seconds(waits[1]) >= HOLD.proxy
+    assert HOLD.drain + HOLD.change < HOLD.proxy
 
 
 def test_a_lost_connection_is_noticed_after_several_signs_of_life() -> None:

@@ -18,13 +18,20 @@ MODULES = {
 }
 
 # What each room of the deploy may import of stagetools, besides itself.
-PURE = {"deploy.shell", "deploy.limits", "deploy.facts", "deploy.layout"}
+PURE = {
+    "deploy.shell",
+    "deploy.limits",
+    "deploy.facts",
+    "deploy.layout",
+    "deploy.standing",
+}
 AT_THE_EDGE = {"deploy.config", "deploy.host", "deploy.tree"}
 MAY_IMPORT: dict[str, set[str]] = {
     "deploy.shell": set(),
     "deploy.limits": set(),
     "deploy.facts": set(),
     "deploy.layout": {"system"},
+    "deploy.standing": set(),
     "deploy.commands": {"deploy.shell", "deploy.layout", "deploy.limits"},
     "deploy.config": {"errors"},
     "deploy.tree": {"errors"},
@@ -36,7 +43,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "deploy.terminal": {"errors", "deploy.steps"},
     "deploy.dry": {"deploy.host", "deploy.shell", "deploy.terminal"},
     "deploy.stage": {"system", "deploy.dry", "deploy.ssh", "deploy.terminal", "deploy.steps"} | PURE | AT_THE_EDGE,
-    "deploy.change": {"errors", "deploy.stage", "deploy.steps", "deploy.terminal", "deploy.facts"},
+    "deploy.change": {"errors", "deploy.commands", "deploy.limits", "deploy.shell", "deploy.stage", "deploy.steps", "deploy.terminal", "deploy.facts", "deploy.standing"},
+    "deploy.on_copy": {"errors", "deploy.change", "deploy.commands", "deploy.limits", "deploy.steps", "deploy.terminal"},
     # without a server: standard library alone
     "errors": set(),
     "probe": set(),

@@ -3,14 +3,25 @@
 import hashlib
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import PurePosixPath
 
+from stagetools.deploy.commands import compose, data, site
 from stagetools.deploy.facts import Facts, Record
+from stagetools.deploy.limits import HEALTH
+from stagetools.deploy.shell import alone, sh
 from stagetools.deploy.stage import Stage, person, utc_now
-from stagetools.deploy.steps import Outcome, lock, proxy, release
-from stagetools.deploy.terminal import Step
-from stagetools.errors import StageError
+from stagetools.deploy.standing import Standing
+from stagetools.deploy.steps import Outcome, lock, proxy, release, server
+from stagetools.deploy.terminal import Step, uninterrupted
+from stagetools.errors import (
+    CommandFailed,
+    ConnectionFailed,
+    Interrupted,
+    LockLost,
+    StageError,
+)
 
 __all__ = ["Change"]
 
@@ -30,7 +41,9 @@ class Change:
             stage.layout,
             stage.config,
         )
+        self.standing = Standing(before=facts.release, serves=facts.release)
         self.name = self.container = self.origin = ""
+        self.frozen = ""  # the container whose visitors wait, once it is frozen
         self.migrations: tuple[str, ...] = ()
         self.live_at = 0.0  # by the monotonic clock; 0 until the switch
 
@@ -41,27 +54,98 @@ class Change:
         with self.stage.terminal.step(title) as step:
             step.end(action(step))
 
+    def bring_up_to_date(self) -> None:
+        """Leave the account's directories as this version of stagetools has them."""
+        if not server.is_prepared(self.facts):
+            self.step("Account", self.account)
+
+    def account(self, step: Step) -> Outcome:
+        outcome = server.ensure_account(self.host, self.layout)
+        self.facts = server.look(self.host, self.layout)
+        return outcome
+
     def go_live(self) -> None:
         """Put the healthy release before the users, and let the one before leave."""
         self.step("Switch", self.switch)
         self.step("Drain", self.drain)
         self.step("Prune", self.prune)
 
+    # --- when it fails ----------------------------------------------------------------
+
     @contextmanager
-    def leaving_nothing(self) -> Iterator[None]:
-        """Take what a failed change has brought away again, or many would fill the disk."""
+    def undone_on_failure(self) -> Iterator[None]:
+        """Put back what a failed change has done, and say what stands after that.
+
+        What it has brought goes, too, or many failed ones would fill the disk.
+        """
         try:
             yield
-        except StageError:
-            kept = (
-                f"{self.facts.release} {self.name}"
-                if self.live_at
-                else self.facts.release
-            )
-            with suppress(StageError):
-                self.held.check()  # else it may be somebody else's that is taken away
-                release.prune(self.host, self.layout, kept)
+        except LockLost:
+            raise  # the server belongs to somebody else now
+        except ConnectionFailed as error:
+            self.standing.lost = True  # the lock's holder there puts back by itself
+            error.untouched = self.standing.words()
             raise
+        except StageError as error:
+            with uninterrupted():
+                self.put_back(error)
+            error.untouched = self.standing.words()
+            raise
+        except KeyboardInterrupt:
+            with uninterrupted():
+                self.put_back()
+            raise Interrupted(
+                "Interrupted.",
+                untouched=self.standing.words(),
+                remedy="Try again: nothing needs to be cleaned up.",
+            ) from None
+
+    def put_back(self, error: StageError | None = None) -> None:
+        """Undo what can be undone; `standing` says what could not."""
+        if isinstance(error, release.SwitchedBack):
+            self.standing.serves = self.standing.before
+        undoing = (
+            self._settle,
+            self._find_out,
+            self._resume,
+            self._take_away,
+            self._prune,
+        )
+        for undo in undoing:
+            try:
+                self.held.check()  # else it may be somebody else's that is taken away
+                undo()
+            except (ConnectionFailed, LockLost):
+                self.standing.lost = True
+            except StageError:
+                pass  # the next task does it
+
+    def _settle(self) -> None:
+        """After Ctrl-C the command that it broke into still runs on the server."""
+        self.host.run(alone(sh("true")))
+
+    def _find_out(self) -> None:
+        """Where the answer to a switch was lost, the server knows it."""
+        if self.standing.switching:
+            if server.look(self.host, self.layout).release == self.name:
+                self.standing.switched(self.name)
+            self.standing.switching = False
+
+    def _resume(self) -> None:
+        if self.standing.held or self.frozen:
+            self.host.run(site.resume(self.layout))
+            self.standing.held = False
+
+    def _take_away(self) -> None:
+        serves = self.standing.serves == self.name or self.standing.switching
+        if self.name and not serves:
+            self.host.run(compose.sweep(self.layout, self.name))
+            self.host.run(data.discard(self.layout, self.name))
+
+    def _prune(self) -> None:
+        if self.name and not self.standing.switching:
+            serving = {self.standing.before, self.standing.serves}
+            release.prune(self.host, self.layout, " ".join(sorted(serving - {""})))
 
     def new_name(self, fingerprint: str) -> str:
         """Unique for each change, not for each commit: an environment may change alone.
@@ -77,10 +161,15 @@ class Change:
 
     # --- the steps --------------------------------------------------------------------
 
+    @property
+    def data_dir(self) -> PurePosixPath:
+        """The database directory of the release to come."""
+        return self.facts.data_dir
+
     def start(self, step: Step) -> Outcome:
         """Start and ask; a release that is not well is removed, and says why."""
         if sick := self.start_and_ask():
-            raise release.refuse(self.host, self.layout, self.container, sick)
+            raise release.refuse(self.host, self.container, sick)
         return self.healthy()
 
     def start_and_ask(self) -> release.Sick | None:
@@ -88,26 +177,37 @@ class Change:
         self.container = release.start_beside(
             self.host, self.layout, self.name, serving
         )
-        try:
-            return release.probe(self.host, self.layout, self.name, self.container)
-        except BaseException:  # Ctrl-C, too: nobody approved it, so it goes
-            with suppress(StageError):
-                release.discard(self.host, self.container)
-            raise
+        return self.ask()
+
+    def ask(self, limit: float = HEALTH.start) -> release.Sick | None:
+        host, layout, config = self.host, self.layout, self.config
+        return release.probe(
+            host, layout, config, self.name, self.container, limit=limit
+        )
 
     def healthy(self) -> Outcome:
-        return Outcome(True, "/healthz answers 200")
+        asked = " and ".join(["/healthz", *self.config.probe])
+        return Outcome(True, f"{asked} answered")
 
     def switch(self, step: Step) -> Outcome:
         proxy.claim_domains(self.host, self.layout, self.facts, self.config)
-        outcome = release.switch(self.host, self.layout, self.record())
+        self.standing.switching = True
+        try:
+            outcome = release.switch(
+                self.host, self.layout, self.record(), held=self.frozen
+            )
+        except CommandFailed:
+            self._find_out()
+            raise
+        self.standing.switched(self.name)
         self.live_at = time.monotonic()
         return outcome
 
     def drain(self, step: Step) -> Outcome:
         old = self.facts.serving(self.stage.name)
+        limit = self.config.drain
         return release.drain_and_stop(
-            self.host, self.layout, old, self.name, self.container
+            self.host, self.layout, old, self.name, self.container, limit=limit
         )
 
     def prune(self, step: Step) -> Outcome:

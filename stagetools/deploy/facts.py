@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
+from pathlib import PurePosixPath
 
 __all__ = ["Container", "Facts", "Record", "named", "parse_facts", "span"]
 
@@ -131,10 +132,11 @@ class Facts:
     claimed: tuple[tuple[str, str], ...] = ()  # of all sites: domain, installation
     release: str  # the one that serves, or empty
     record: Record | None
+    data_dir: PurePosixPath  # of the release that serves
+    overlays: str  # SHA-256 of root's compose files for the installation
     proxy: str  # SHA-256 of the proxy's files
     proxy_version: int  # of those that it runs with; 0 while there is none
     authority: str  # how certificates are made on this server, in Caddy's words
-    data_dir: str  # where the live database lies; empty where no release serves
     proxy_runs: bool = False  # our own proxy, and it has the ports 80 and 443
     taken_ports: tuple[str, ...] = ()  # other programs that listen on port 80 or 443
     follows_links: bool = False  # the kernel, where another user has planted them
@@ -190,12 +192,13 @@ def parse_facts(text: str) -> Facts:
         claimed=tuple(_claim(word) for word in values.get("claimed", "").split()),
         release=values["release"],
         record=Record.parse(values.get("record", "")),
+        data_dir=PurePosixPath(values["data_dir"]),
+        overlays=values["overlays"],
         proxy=values["proxy"],
         proxy_version=int(values["proxy_version"] or 0),
         authority=values["authority"].replace("|", "\n").strip(),
         proxy_runs=values.get("proxy_runs") == "yes",
         taken_ports=tuple(values["taken_ports"].split()),
-        data_dir=values.get("data_dir", ""),
         follows_links=values.get("follows_links") == "1",
         database=int(values["database"] or 0),
         engine=values.get("engine", ""),

@@ -24,23 +24,34 @@ LOST = 76
 
 # The file is opened in the command's own process, so the lock lasts as long as that does.
 _CHECK = (
-    'test -s "$1.token"||exit 76;exec 8>>"$1.work";flock -s 8;read -r t <"$1.token"||:;'
+    'test -s "$1.token"||exit 76;exec 8>>"$1.work";flock {};read -r t <"$1.token"||:;'
     'test "$t" = "$2"||exit 76;{}shift 2;exec "$@"'
 )
-_NAMES = {
-    loose: _CHECK.format("exec 8>&-;" if loose else "") for loose in (False, True)
+_CHECKS = {
+    (loose, alone): _CHECK.format(
+        "-x -w 30 8" if alone else "-s 8", "exec 8>&-;" if loose else ""
+    )
+    for loose in (False, True)
+    for alone in (False, True)
 }
 
 
 def fenced(command: Command, layout: Layout, token: str) -> Command:
     """The same command, which exits `LOST` unless the token is still the lock's."""
-    words = ("sh", "-c", _NAMES[command.loose], "fence", str(layout.fence), token)
+    words = (
+        "sh",
+        "-c",
+        _CHECKS[command.loose, command.alone],
+        "fence",
+        str(layout.fence),
+        token,
+    )
     return replace(command, text=f"{shlex.join(words)} {command.text}")
 
 
 def unfenced(text: str) -> str:
     """The command in a text that `fenced` made, or the text itself."""
-    for check in _NAMES.values():
+    for check in _CHECKS.values():
         start = f"{shlex.join(('sh', '-c', check, 'fence'))} "
         if text.startswith(start):
             return text.removeprefix(start).split(" ", 2)[2]

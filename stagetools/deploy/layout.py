@@ -33,6 +33,15 @@ class Layout:
         """`/home/shop_prod/data`: the database, and nothing else."""
         return PurePosixPath(self.system.database_sqlite_path).parent
 
+    def data_copy(self, release: str) -> PurePosixPath:
+        """`/home/shop_prod/data-<release>`: of a release that changed a copy of the database."""
+        return self.home / f"data-{release}"
+
+    @property
+    def database_name(self) -> str:
+        """`shop_prod.sqlite3`: the database's file in any of these directories."""
+        return PurePosixPath(self.system.database_sqlite_path).name
+
     @property
     def media_dir(self) -> PurePosixPath:
         """`/home/shop_prod/media`"""
@@ -76,6 +85,20 @@ class Layout:
     def current(self) -> PurePosixPath:
         """`…/sites/shop_prod/current.sock`: a link to the socket of the release that serves."""
         return self.site_dir / "current.sock"
+
+    @property
+    def hold_file(self) -> PurePosixPath:
+        """`/run/stagetools/shop_prod.hold`: whose visitors wait, while a copy is changed."""
+        return PurePosixPath("/run/stagetools") / f"{self.system.name}.hold"
+
+    @property
+    def overlays_dir(self) -> PurePosixPath:
+        """`/srv/stagetools/stages/shop_prod`: root's own compose files for its containers."""
+        return ROOT / "stages" / self.system.name
+
+    def overlay(self, name: str) -> PurePosixPath:
+        """What a compose file of the project gets on top, for a container's purpose."""
+        return self.overlays_dir / f"{name}.yaml"
 
     @property
     def fence(self) -> PurePosixPath:

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 __all__ = [
     "CONNECT",
     "HEALTH",
+    "HOLD",
     "KEEP",
     "LOCK",
     "SHUTDOWN",
     "Connect",
     "Health",
+    "Hold",
     "Lock",
     "Shutdown",
 ]
@@ -45,15 +47,25 @@ class Health:
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """How long visitors may wait at the proxy while a copy of the database is changed.
+
+    The proxy lets them wait for `proxy` seconds (lb_try_duration in the Caddyfile).
+    """
+
+    drain: int = 8  # seconds for the requests under way; then they are cut off
+    change: float = 10  # seconds to copy and to change, as the rehearsal took
+    proxy: int = 30
+
+
+@dataclass(frozen=True, slots=True)
 class Shutdown:
     """How long an old release may take to finish its requests, in seconds.
 
-    drain: until no connection to its socket is left, gunicorn still running
     graceful: gunicorn's graceful_timeout, 30 unless set. docs.gunicorn.org, "Settings"
     grace: compose's stop_grace_period, 10 unless set, then SIGKILL. docs.docker.com
     """
 
-    drain: int = 60
     graceful: int = 25
     grace: int = 40  # graceful, and time for gunicorn itself to leave
 
@@ -71,4 +83,5 @@ CONNECT = Connect()
 KEEP = Keep()
 LOCK = Lock()
 HEALTH = Health()
+HOLD = Hold()
 SHUTDOWN = Shutdown()

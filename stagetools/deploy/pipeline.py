@@ -3,9 +3,11 @@
 import time
 from pathlib import Path
 
-from stagetools.deploy.change import Change
+from stagetools.deploy.commands import data
 from stagetools.deploy.config import StageConfig
 from stagetools.deploy.facts import Facts
+from stagetools.deploy.limits import HOLD
+from stagetools.deploy.on_copy import OnCopy
 from stagetools.deploy.stage import Stage, commit_of, locked, open_stage
 from stagetools.deploy.steps import (
     Outcome,
@@ -53,7 +55,7 @@ def deploy(
     terminal.conclude(words)
 
 
-class Deploy(Change):
+class Deploy(OnCopy):
     """One deploy, from what was seen on the server to what serves there."""
 
     def __init__(
@@ -70,12 +72,11 @@ class Deploy(Change):
         preflight.refuse_full_disk(self.facts)
         found = preflight.refuse_wrong_dns(self.host, self.facts, self.config)
         preflight.ask_about_closed_ports(found, self.stage.terminal.agree)
-        self.prepare_server()
-        with self.leaving_nothing():
+        with self.undone_on_failure():
+            self.prepare_server()
             self.step("Upload", self.upload)
             self.step("Build", self.build)
-            self.bring_up()
-            self.go_live()
+            self.serve()
         if set(self.config.domains) - set(self.facts.domains):
             self.step("Visit", self.visit)
 
@@ -83,38 +84,77 @@ class Deploy(Change):
         """What a first deploy does, and later ones find done."""
         if not server.is_ready(self.facts, self.config):
             self.step("Docker", self.bootstrap)
-            self.step("Account", self.account)
+        self.bring_up_to_date()
         if not proxy.is_ready(self.facts, self.config):
             self.step("Proxy", self.proxy)
 
-    def bring_up(self) -> None:
-        """Leave the release healthy beside the one that serves, and the database its own.
+    def serve(self) -> None:
+        """Leave the release serving, on a database that has its migrations.
 
         Most deploys bring no migration, and a release that is healthy on the live
         database has none pending: so it is started first, and asked. Only one that is
         not healthy is worth the second that it takes to look for migrations.
         """
-        if not self.facts.release:
-            self.step("Migrate", self.migrate)
-            self.step("Start", self.start)
-            return
-        self.step("Start", self.try_start)
-        if self.stage.terminal.dry:
+        if self.facts.release:
+            self.step("Start", self.try_start)
+        else:
+            self.migrate_live()
+        if self.stage.terminal.dry and self.facts.release:
             self.stage.terminal.say("Only where that lacks migrations:")
             self.plan = database.plan(self.host, self.layout, self.name)
-        if self.plan is not None:
+        if self.plan is not None and self.serve_migrated(self.plan):
+            return
+        self.go_live()
+
+    def serve_migrated(self, plan: database.Plan) -> bool:
+        """Migrate as the plan has it; whether the release serves already."""
+        if plan.wants_a_copy:
+            self.step("Snapshot", self.snapshot)
+            self.step("Rehearse", self.rehearse_on_copy)
+            if self.expected <= HOLD.change:
+                self.agree(wait=self.expected)
+                self.serve_copy()
+                return True
+            self.forget_copy()  # too long for visitors to wait: while they are served
+        elif plan.sqlite:
             self.step("Rehearse", self.rehearse)
             self.step("Snapshot", self.snapshot)
-            self.step("Migrate", self.migrate)
-            self.step("Start", self.start)
+        else:
+            self.stage.terminal.say(
+                "The database is not SQLite: no rehearsal, no snapshot."
+            )
+        self.agree()
+        self.migrate_live()
+        return False
+
+    def migrate_live(self) -> None:
+        self.step("Migrate", self.migrate)
+        self.step("Start", self.start)
+
+    def agree(self, *, wait: float = 0) -> None:
+        """Ask before what visitors would notice."""
+        assert self.plan is not None  # noqa: S101 - serve asked
+        limit, ask = self.config.migration_limit, self.stage.terminal.agree
+        database.agree(self.plan, self.rehearsal, limit, ask, wait=wait)
+
+    def forget_copy(self) -> None:
+        release.discard(self.host, self.container)
+        self.container, self.on_copy = "", False
+        self.host.run(data.discard(self.layout, self.name))
+        release.configure(
+            self.host, self.layout, self.facts, self.config, self.name, self.data_dir
+        )
 
     def nothing_changed(self) -> bool:
         """Whether the release that serves was made of just this, and is well."""
+        serving = self.facts.serving(self.stage.name)
         return (
             self.facts.record is not None
             and self.facts.record.fingerprint == self.fingerprint()
-            and self.facts.serving(self.stage.name) is not None
+            and serving is not None
+            and server.is_prepared(self.facts)
             and proxy.is_ready(self.facts, self.config)
+            and not release.trouble(self.host, self.layout, self.config, serving)
         )
 
     def tree_digest(self) -> str:
@@ -127,16 +167,14 @@ class Deploy(Change):
 
     plan: database.Plan | None = None
     """What the release will do to the database, once it is known to do anything."""
-    kept = ""
-    """The snapshot from before the migrations."""
+    rehearsal = database.Rehearsal(Outcome(False, ""), 0)
+
+    @property
+    def makes_snapshots(self) -> str:
+        return self.name
 
     def bootstrap(self, step: Step) -> Outcome:
         return server.bootstrap(self.host, self.facts, self.config, step.line)
-
-    def account(self, step: Step) -> Outcome:
-        outcome = server.ensure_account(self.host, self.layout)
-        self.facts = server.look(self.host, self.layout)
-        return outcome
 
     def proxy(self, step: Step) -> Outcome:
         outcome = proxy.ensure_proxy(self.host, self.facts, self.config, step.line)
@@ -147,7 +185,7 @@ class Deploy(Change):
         self.name = self.new_name(self.fingerprint())
         to = source.Target(self.layout, self.name, base=self.facts.release)
         settings = release.configuration(
-            self.layout, self.facts, self.config, self.name
+            self.layout, self.facts, self.config, self.name, self.data_dir
         )
         return source.upload(
             self.host, to, self.root, self.tree, settings, step.progress
@@ -163,27 +201,32 @@ class Deploy(Change):
             return self.healthy()
         plan = database.try_plan(self.host, self.layout, self.name)
         if plan is None or not plan.pending:
-            raise release.refuse(self.host, self.layout, self.container, sick)
+            raise release.refuse(self.host, self.container, sick)
         release.discard(self.host, self.container)
-        self.plan = plan
-        return Outcome(True, f"{len(plan.pending)} migrations to come")
+        self.container, self.plan = "", plan
+        many = (
+            "1 migration"
+            if len(plan.pending) == 1
+            else f"{len(plan.pending)} migrations"
+        )
+        return Outcome(True, f"needs {many} first")
 
     def rehearse(self, step: Step) -> Outcome:
-        assert self.plan is not None  # noqa: S101 - bring_up asked
-        rehearsal = database.rehearse(self.host, self.layout, self.name, step.line)
-        database.agree(
-            self.plan, rehearsal, self.config.migration_limit, self.stage.terminal.agree
-        )
-        return rehearsal.outcome
+        self.rehearsal = database.rehearse(self.host, self.layout, self.name, step.line)
+        return self.rehearsal.outcome
 
-    def snapshot(self, step: Step) -> Outcome:
-        name = f"before-{self.name}"
-        self.kept = database.snapshot(self.host, self.layout, self.name, name)
-        return Outcome(True, self.kept)
+    def change_copy(self, step: Step, *, rehearsal: bool) -> database.Rehearsal:
+        done = database.migrate_copy(
+            self.host, self.layout, self.name, step.line, rehearsal=rehearsal
+        )
+        self.rehearsal = done
+        if not rehearsal and self.plan:
+            self.migrations = self.plan.pending
+        return done
 
     def migrate(self, step: Step) -> Outcome:
         outcome, self.migrations = database.migrate(
-            self.host, self.layout, self.name, self.kept, step.line
+            self.host, self.layout, self.name, self.standing, step.line
         )
         return outcome
 

@@ -1,7 +1,8 @@
 """Serving again what was built before: `inv rollback`, `inv restart`, a changed environment."""
 
 from stagetools.deploy.change import Change
-from stagetools.deploy.facts import Record, named
+from stagetools.deploy.facts import Facts, Record, named
+from stagetools.deploy.on_copy import OnCopy
 from stagetools.deploy.stage import Stage, locked
 from stagetools.deploy.steps import Outcome, database, lock, release, server
 from stagetools.deploy.terminal import Step
@@ -29,8 +30,7 @@ def serve_again(stage: Stage, held: lock.Held, why: str) -> str:
         raise _nothing_serves(stage)
     again = Relaunch(stage, held, facts)
     again.why = why
-    with again.leaving_nothing():
-        again.run(facts.release)
+    again.run(facts.release)
     return again.name
 
 
@@ -44,10 +44,9 @@ def rollback(
             raise _nothing_serves(stage)
         kept = releases(stage)
         target = _named(kept, to) if to else _before(kept, facts.record)
-        back = Rollback(Change(stage, held, facts), kept, target)
-        back.restore = restore_database
-        with back.leaving_nothing():
-            back.run(target.release)
+        way = Restore if restore_database else Rollback
+        back = way(stage, held, facts, kept, target)
+        back.run(target.release)
     stage.terminal.conclude(
         f"{stage.name} serves {target.made_of} again, as {back.name}."
     )
@@ -96,48 +95,63 @@ class Relaunch(Change):
 
     def run(self, old: str) -> None:
         """Prepare, then go live."""
-        self.prepare(old)
-        self.step("Start", self.start)
-        self.go_live()
+        with self.undone_on_failure():
+            self.prepare(old)
+            self.step("Start", self.start)
+            self.go_live()
 
     def prepare(self, old: str) -> None:
         """Leave the files and the image of `old` under the new name."""
+        self.bring_up_to_date()
         source = self.source_of(old)
         self.origin = source.made_of if source else old
         # made_of in its name, so that names tell what is the same
         self.name = self.new_name(self.origin.rpartition("-")[2])
-        release.again(self.host, self.layout, old, self.name)
-        release.configure(self.host, self.layout, self.facts, self.config, self.name)
+        self.step("Prepare", lambda _: self.name_again(old))
+
+    def name_again(self, old: str) -> Outcome:
+        outcome = release.again(self.host, self.layout, old, self.name)
+        release.configure(
+            self.host, self.layout, self.facts, self.config, self.name, self.data_dir
+        )
+        return outcome
 
     def source_of(self, old: str) -> Record | None:
         """The record of the release that is launched again."""
         return self.facts.record
 
 
-class Rollback(Relaunch):
+class Rollback(OnCopy, Relaunch):
     """An older release, and the database as it knows it."""
 
     why = "rollback"
-    restore = False
+    verb = "Undo"
 
-    def __init__(self, change: Change, kept: list[Record], target: Record) -> None:
-        super().__init__(change.stage, change.held, change.facts)
+    def __init__(
+        self,
+        stage: Stage,
+        held: lock.Held,
+        facts: Facts,
+        kept: list[Record],
+        target: Record,
+    ) -> None:
+        super().__init__(stage, held, facts)
         self.kept, self.target = kept, target
         self.names: list[str] = []
 
     def run(self, old: str) -> None:
-        """Undo first what the older release cannot live with; afterwards what it can."""
-        self.prepare(old)
-        if self.restore:
-            self.run_with_snapshot()
-            return
-        undo = self.look_at_database()
-        if undo.unknown and undo.first:
-            self.undo_migrations(undo)
-        self.step("Start", self.start)
-        self.go_live()
-        if undo.unknown and not undo.first:
-            self.undo_migrations(undo)
+        """Undo on a copy what the older release does not know."""
+        with self.undone_on_failure():
+            self.prepare(old)
+            undo = self.look_at_database()
+            if not undo.unknown:
+                self.step("Start", self.start)
+                self.go_live()
+                return
+            self.step("Snapshot", self.snapshot)
+            self.step("Rehearse", self.rehearse_on_copy)
+            self.agree_to_wait()
+            self.serve_copy()
 
     def source_of(self, old: str) -> Record | None:
         return self.target
@@ -159,51 +173,56 @@ class Rollback(Relaunch):
                 f"{self.target.release} cannot serve again: the database has"
                 f" {', '.join(undo.unknown)}, and this cannot be undone:"
                 f" {'; '.join(undo.irreversible)}.",
-                untouched=f"{self.facts.release} goes on serving.",
-                remedy="Deploy a mended release; or, if losing what was written since is"
+                remedy="Deploy a fixed release; or, if losing what was written since is"
                 " right: inv rollback --restore-database, which says first how much.",
             )
         if undo.unknown:
             self.stage.terminal.agree(
                 f"This undoes {', '.join(undo.unknown)}, and with them what their columns"
-                " and tables hold (a snapshot is kept). Go on?"
+                " and tables hold (a snapshot is kept). Continue?"
             )
         return undo
 
-    def undo_migrations(self, undo: database.Undo) -> None:
-        newer = self.facts.release
-        if (
-            undo.first
-        ):  # the release that can undo still has its container's image: always
-            self.step("Rehearse", lambda _: self.rehearse_undo(newer))
-        self.step("Snapshot", lambda _: self.snapshot(newer))
-        self.step("Undo", lambda _: self.undo(newer))
-
-    def rehearse_undo(self, newer: str) -> Outcome:
-        return database.rehearse_undo(self.host, self.layout, newer, self.names)
-
-    def snapshot(self, newer: str) -> Outcome:
-        name = f"before-{self.name}"
-        return Outcome(True, database.snapshot(self.host, self.layout, newer, name))
-
-    def undo(self, newer: str) -> Outcome:
-        return database.undo(self.host, self.layout, newer, self.names)
-
-    # --- with a snapshot in the database's place ---------------------------------------
-
-    def run_with_snapshot(self) -> None:
-        """The snapshot from before the first migration that came after the older release."""
-        snapshot = self.snapshot_to_restore()
-        lost = database.snapshot_age(self.host, self.layout, snapshot)
-        self.stage.terminal.agree(
-            f"All that was written in the last {lost} is lost from the live database"
-            f" (a copy of it is kept first). Restore {snapshot} and roll back?"
+    def change_copy(self, step: Step, *, rehearsal: bool) -> database.Rehearsal:
+        """Undo with the newer release's code, and look whether all of it is undone."""
+        newer, on = self.facts.release, self.data_dir
+        done = database.undo_on_copy(
+            self.host, self.layout, newer, self.names, on=on, rehearsal=rehearsal
         )
-        self.step("Snapshot", lambda _: self.snapshot(self.facts.release))
-        self.step("Restore", lambda step: self.restore_snapshot(step, snapshot))
-        self.step("Prune", self.prune)
+        if rehearsal:
+            left = database.plan_undo(
+                self.host, self.layout, newer, self.names, on=on
+            ).unknown
+            if left and not self.stage.terminal.dry:
+                raise StageError(
+                    f"Undo: {', '.join(left)} would stay applied.",
+                    remedy="Roll back with --restore-database, or deploy a fixed release.",
+                )
+        return done
+
+
+class Restore(Rollback):
+    """An older release, with the database from before the migrations that came after it."""
+
+    def run(self, old: str) -> None:
+        """Nobody waits: all that is written until the switch is lost, as was said before."""
+        with self.undone_on_failure():
+            self.snapshot_name = self.snapshot_to_restore()
+            lost = database.snapshot_age(self.host, self.layout, self.snapshot_name)
+            self.stage.terminal.agree(
+                f"All that was written in the last {lost} is lost from the live database"
+                f" (a copy of it is kept). Restore {self.snapshot_name} and roll back?"
+            )
+            self.prepare(old)
+            self.step("Restore", self.restore)
+            self.step("Start", self.start)
+            self.step("Switch", self.switch)
+            self.step("Drain", self.drain)
+            self.step("Clean up", self.keep_old)
+            self.step("Prune", self.prune)
 
     def snapshot_to_restore(self) -> str:
+        """That from before the first migration that came after the older release."""
         migrated = [
             r.release
             for r in self.kept
@@ -216,24 +235,18 @@ class Rollback(Relaunch):
             )
         return f"before-{min(migrated)}"
 
-    def restore_snapshot(self, step: Step, snapshot: str) -> Outcome:
-        """Hold the visitors at the proxy, replace the database, serve the older release.
+    def restore(self, step: Step) -> Outcome:
+        self.seed()
+        return Outcome(True, f"{self.snapshot_name} is in {self.data_dir}")
 
-        They wait (15 s at the most) instead of failing; the old container leaves first,
-        for its open connections would keep the old file.
-        """
+    def drain(self, step: Step) -> Outcome:
+        """As ever, but there is no way back to a database that is behind by now."""
         old = self.facts.serving(self.stage.name)
         if old is None:
-            raise _nothing_serves(self.stage)
-        release.pause(self.host, self.layout, old)
-        try:
-            database.restore(self.host, self.layout, snapshot, keep=self.name)
-            if sick := self.start_and_ask():
-                database.restore_back(self.host, self.layout, keep=self.name)
-                raise release.refuse(self.host, self.layout, self.container, sick)
-        except BaseException:
-            release.resume(self.host, self.layout, old)
-            raise
-        self.switch(step)
-        release.discard(self.host, old.id)
-        return Outcome(True, f"{snapshot} is the database; {self.name} serves")
+            return Outcome(False, "none served before")
+        limit = self.config.drain
+        return release.leave(self.host, self.layout, old, limit=limit)
+
+    def keep_old(self, step: Step) -> Outcome:
+        self.retire()
+        return Outcome(True, f"the database before is in {self.layout.backups_dir}")

@@ -10,14 +10,12 @@ from stagetools.deploy.commands import compose
 from stagetools.deploy.commands import logs as journal
 from stagetools.deploy.commands import server as server_commands
 from stagetools.deploy.facts import Container, Facts, Record
-from stagetools.deploy.limits import HEALTH
 from stagetools.deploy.shell import sh
 from stagetools.deploy.stage import Stage
 from stagetools.deploy.steps import release, server
 from stagetools.deploy.steps.source import size
 from stagetools.deploy.terminal import ignore_interrupts, uninterrupted
 from stagetools.errors import (
-    CommandFailed,
     ConnectionFailed,
     StageError,
     UsageError,
@@ -30,7 +28,7 @@ def status(stage: Stage) -> None:
     """Print the release, its health, its uptime and the server's disk; raise if it is not well."""
     facts = server.look(stage.host, stage.layout)
     container = _serving(stage, facts)
-    said = _health(stage, facts, container)
+    said = _health(stage, container)
     for name, value in _rows(stage, facts, container, said).items():
         stage.terminal.say(f"{name:<8} {value}")
     if said != "healthy":
@@ -60,7 +58,7 @@ def _row(stage: Stage, facts: Facts, entry: Record) -> tuple[str, ...]:
     if entry.release == facts.release:
         container = facts.serving(stage.name)
         mark = "→"
-        health = _health(stage, facts, container) if container else "not running"
+        health = _health(stage, container) if container else "not running"
     when = entry.at.removesuffix("+00:00").replace("T", " ")
     image = size(entry.size) if entry.size else "gone"
     return mark, entry.release, when, entry.who, entry.commit, image, health, what
@@ -93,15 +91,11 @@ def _site(served: tuple[str, ...], wanted: tuple[str, ...]) -> str:
     return (", ".join(served) or "none") + more
 
 
-def _health(stage: Stage, facts: Facts, container: Container) -> str:
+def _health(stage: Stage, container: Container) -> str:
     """`healthy`, or what the release answers instead."""
-    socket = str(stage.layout.socket(facts.release))
-    words = ["python", "-m", "stagetools.probe", socket, "--limit", str(HEALTH.status)]
-    try:
-        stage.host.run(compose.run_inside(container.id, words))
-    except CommandFailed as error:
-        return release.said_by_probe(error.output) or "no answer"
-    return "healthy"
+    return (
+        release.trouble(stage.host, stage.layout, stage.config, container) or "healthy"
+    )
 
 
 def _serving(stage: Stage, facts: Facts) -> Container:
@@ -139,7 +133,10 @@ def manage(stage: Stage, command: str) -> int:
     """
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
     typed = _words(command)
-    serving = _serving(stage, server.look(stage.host, stage.layout)).release
+    facts = server.look(stage.host, stage.layout)
+    serving = _serving(stage, facts).release
+    if facts.overlays != compose.OVERLAYS:  # those of an older version, or none
+        stage.host.run(compose.write_overlays(stage.layout))
     name = f"{stage.layout.system.container}-manage-{secrets.token_hex(4)}"
     words = compose.manage(stage.layout, serving, name, typed, tty=terminal)
     try:

@@ -8,6 +8,7 @@ from pathlib import Path
 __all__ = [
     "Command",
     "Secret",
+    "alone",
     "as_root",
     "looks",
     "loosely",
@@ -41,6 +42,7 @@ class Command:
     looks: bool = False  # it changes nothing: a dry run runs it
     prints: str = ""  # such as this, which a dry run takes for its output
     loose: bool = False  # it may go on when the lock is lost; see fence.py
+    alone: bool = False  # it begins once no other one of the same task runs
 
     def __str__(self) -> str:
         return self.text
@@ -90,6 +92,11 @@ def looks(command: Command) -> Command:
 def loosely(command: Command) -> Command:
     """Mark a long command that harms nobody when it goes on after the lock was lost."""
     return replace(command, loose=True)
+
+
+def alone(command: Command) -> Command:
+    """Mark a command that waits until what the same task has begun is over."""
+    return replace(command, alone=True)
 
 
 def prints(command: Command, example: str) -> Command:

@@ -97,7 +97,7 @@ def serving(bare, layout):
 
 def test_the_live_database_is_that_of_the_release_that_serves(serving, layout) -> None:
     facts = steps.look(serving, layout)
-    assert facts.data_dir == str(serving.at(layout.data_dir))
+    assert facts.data_dir == serving.at(layout.data_dir)
     assert facts.database == 4
     other = layout.home / "data-R1"
     serving.at(other).mkdir()
@@ -106,7 +106,7 @@ def test_the_live_database_is_that_of_the_release_that_serves(serving, layout) -
         f"STAGETOOLS_DATA={serving.at(other)}\nWEB_CONCURRENCY=2\n"
     )
     facts = steps.look(serving, layout)
-    assert (facts.data_dir, facts.database) == (str(serving.at(other)), 7)
+    assert (facts.data_dir, facts.database) == (serving.at(other), 7)
 
 
 def test_a_database_that_is_a_link_is_not_followed(serving, layout) -> None:

@@ -195,29 +195,131 @@ def test_switching_back_forgets_the_release_that_failed(sites, layout, listen) -
     assert not sites.at(layout.record("R2")).exists()  # no rollback leads to it
 
 
-def test_a_pause_hides_the_release_and_is_taken_back(sites, layout, listen) -> None:
-    listen("R1")
-    sites.run(site.switch(layout, "R1"), stdin=b"{}")
-    sites.run(site.pause(layout))
-    assert not sites.at(layout.current).is_symlink()
-    sites.run(site.resume(layout))
-    assert serving(sites, layout) == "run/R1.sock"
+def test_a_switched_back_release_must_listen(sites, layout, listen) -> None:
+    listen("R2")
+    sites.run(site.switch(layout, "R2"), stdin=b"{}")
+    done = sites.attempt(site.switch_back(layout, "R1", forget="R2"))
+    assert done.returncode != 0
+    assert serving(sites, layout) == "run/R2.sock"
+    assert sites.at(layout.record("R2")).exists()
 
 
-def test_a_pause_that_a_switch_ended_is_not_taken_back(sites, layout, listen) -> None:
+# --- visitors that wait -----------------------------------------------------------------
+
+DOCKER = """
+here=$(dirname "$said")
+case "$1" in
+  inspect) cat "$here/paused" 2>/dev/null || echo false ;;
+  pause) echo true >"$here/paused" ;;
+  unpause) test -f "$here/paused" || exit 1; rm "$here/paused" ;;
+esac
+"""
+
+
+@pytest.fixture
+def held(sites, layout, listen):
+    """A release that serves, and one that is to come; then visitors wait."""
+    sites.program("docker", DOCKER)
     for release in ("R1", "R2"):
         listen(release)
     sites.run(site.switch(layout, "R1"), stdin=b"{}")
-    sites.run(site.pause(layout))
-    sites.run(site.switch(layout, "R2"), stdin=b"{}")
-    sites.run(site.resume(layout))
-    assert serving(sites, layout) == "run/R2.sock"
+    sites.run(site.hold(layout, "R1", "c1"))
+    (sites.root / "paused").write_text("true\n")
+    return sites
+
+
+def sockets(sites, layout) -> set[str]:
+    return {path.name for path in sites.at(layout.run_dir).iterdir()}
+
+
+def test_held_visitors_find_no_socket_until_they_are_let_go(held, layout) -> None:
+    assert sockets(held, layout) == {"R1.held", "R2.sock"}
+    assert serving(held, layout) == "run/R1.sock"
+    assert held.at(layout.hold_file).read_text() == "c1 R1\n"
+    held.run(site.resume(layout))
+    assert sockets(held, layout) == {"R1.sock", "R2.sock"}
+    assert held.said[-1] == "docker unpause c1"
+    assert not held.at(layout.hold_file).exists()
+
+
+def test_it_is_the_same_socket_that_comes_back(held, layout) -> None:
+    folder = held.at(layout.run_dir)
+    before = (folder / "R1.held").stat().st_ino
+    held.run(site.resume(layout))
+    assert (folder / "R1.sock").stat().st_ino == before
+
+
+def test_letting_go_twice_or_where_nobody_waits_changes_nothing(held, layout) -> None:
+    held.run(site.resume(layout))
+    said = held.said
+    held.run(site.resume(layout))
+    assert held.said == said
+
+
+def test_a_release_that_started_anew_meanwhile_keeps_its_new_socket(
+    held, layout, listen
+) -> None:
+    """After a power cut, or a restart of the engine, gunicorn binds its socket again."""
+    listen("R1")
+    (held.root / "paused").unlink()  # and it is not paused
+    folder = held.at(layout.run_dir)
+    new = (folder / "R1.sock").stat().st_ino
+    held.run(site.resume(layout))
+    assert (folder / "R1.sock").stat().st_ino == new
+    assert sockets(held, layout) == {"R1.sock", "R2.sock"}
+
+
+def test_only_what_serves_is_held(held, layout) -> None:
+    held.run(site.resume(layout))
+    done = held.attempt(site.hold(layout, "R2", "c2"))
+    assert done.returncode != 0
+    assert sockets(held, layout) == {"R1.sock", "R2.sock"}
+    assert not held.at(layout.hold_file).exists()
+
+
+def test_a_link_in_the_place_of_the_socket_is_no_socket(held, layout) -> None:
+    """The account may write there."""
+    held.run(site.resume(layout))
+    path = held.at(layout.run_dir) / "R1.sock"
+    path.unlink()
+    path.write_text("no socket")
+    assert held.attempt(site.hold(layout, "R1", "c1")).returncode != 0
+    assert not held.at(layout.hold_file).exists()
+
+
+def test_a_switch_ends_the_wait_and_the_held_release_goes(held, layout) -> None:
+    held.run(site.switch(layout, "R2", held="c1"), stdin=b'{"release": "R2"}')
+    assert serving(held, layout) == "run/R2.sock"
+    held.run(site.resume(layout))
+    assert held.said[-1] == "docker rm --force c1"
+    assert sockets(held, layout) == {"R2.sock"}
+    assert not held.at(layout.hold_file).exists()
+
+
+@pytest.mark.parametrize("why", ["it goes on", "another is held", "nobody waits"])
+def test_no_switch_where_something_may_have_been_written_since(
+    held, layout, why: str
+) -> None:
+    """What the release before has written since it was copied would be lost."""
+    if why == "it goes on":
+        (held.root / "paused").write_text("false\n")
+    elif why == "another is held":
+        held.at(layout.hold_file).write_text("c0 R0\n")
+    else:
+        held.run(site.resume(layout))
+    done = held.attempt(site.switch(layout, "R2", held="c1"), b"{}")
+    assert done.returncode != 0
+    assert serving(held, layout) == "run/R1.sock"
+    assert not held.at(layout.record("R2")).exists()
+
+
+# --- draining ---------------------------------------------------------------------------
 
 
 def test_draining_an_idle_release_is_over_at_once(sites, layout) -> None:
     sites.at("/proc/net").mkdir(parents=True)
     sites.at("/proc/net/unix").write_text("0: 1 0 0 1 3 5 /run/other.sock\n")
-    assert sites.run(site.drain(layout, "R1")) == ""
+    assert sites.run(site.drain(layout, "R1", 5)) == ""
 
 
 # The kernel's list by name, and `ss` of it: the sockets' own files are 7 (ours) and 8.
@@ -261,7 +363,7 @@ def test_a_connection_that_nobody_has_accepted_yet_is_waited_for(busy, layout) -
 def test_a_neighbour_that_binds_the_same_name_holds_nothing_up(busy, layout) -> None:
     """Any container may: its image has such a folder, or a link of that name."""
     accepted(busy, 8, 8)
-    assert busy.run(site.drain(layout, "R1")) == ""
+    assert busy.run(site.drain(layout, "R1", 5)) == ""
 
 
 def test_where_sockets_have_no_files_the_name_counts(busy, layout) -> None:

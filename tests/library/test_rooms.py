@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "static": set(),
     "requests": {"health", "logs"},
     "serving": NAMING,
-    "wsgi": {"serving"},
+    "wsgi": {"bodies", "serving"},
     "asgi": {"serving"},
     "gunicorn_conf": {"logs", "static"},
     # what compares

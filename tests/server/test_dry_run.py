@@ -126,7 +126,8 @@ def test_both_ways_of_a_deploy_are_told(project, server) -> None:
 def test_a_rollback_tells_how_migrations_would_be_undone(project, server) -> None:
     done = project.inv("rollback", "--dry-run")
     assert titles(done.text) == [
-        *("Rehearse", "Snapshot", "Undo", "Start", "Switch", "Drain", "Prune"),
+        *("Prepare", "Snapshot", "Rehearse"),
+        *("Hold", "Undo", "Start", "Switch", "Clean up", "Prune"),
     ]
     assert "asked here: This undoes <migration>" in done.text
 

@@ -1,14 +1,36 @@
 """A host that answers from a script: any command that is not in it is a KeyError."""
 
-from dataclasses import dataclass, field
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
+from functools import wraps
+from typing import Any
 
+from stagetools.deploy import commands as package
 from stagetools.deploy import fence
+from stagetools.deploy.commands import (
+    compose,
+    data,
+    database,
+    environment,
+    files,
+    logs,
+    proxy,
+    releases,
+    removal,
+    server,
+    site,
+)
 from stagetools.deploy.host import OnLine, OnSent
 from stagetools.deploy.shell import Command
 from stagetools.errors import CommandFailed
 
-Answer = str | CommandFailed | list["Answer"]
+Answer = str | BaseException | list["Answer"]
 """What a command prints, or how it fails; a list answers one run after the other."""
+MODULES = (
+    *(compose, data, database, environment, files, logs, proxy),
+    *(releases, removal, server, site),
+)
 
 
 def failure(output: str = "", *, status: int = 1) -> CommandFailed:
@@ -16,14 +38,66 @@ def failure(output: str = "", *, status: int = 1) -> CommandFailed:
     return CommandFailed("root@test", status=status, output=output)
 
 
+@dataclass(frozen=True)
+class Named(Command):
+    """A command that knows who made it: `compose.build`, and what of."""
+
+    name: str = ""
+    given: dict[str, Any] = field(default_factory=dict)
+
+
+def named(builder: Callable[..., Command]) -> Callable[..., Command]:
+    """The same builder, whose commands bear its name.
+
+    Those of `database.run` bear their overlay's and their own word: `task: migrate`.
+    """
+    module = builder.__module__.removeprefix(f"{package.__name__}.")
+    signature = inspect.signature(builder)
+
+    @wraps(builder)
+    def build(*args: Any, **options: Any) -> Command:
+        command = builder(*args, **options)
+        bound = signature.bind(*args, **options)
+        bound.apply_defaults()
+        given = dict(bound.arguments)
+        name = f"{module}.{builder.__name__}"
+        if name == "database.run":
+            name = f"{given['overlay']}: {given['words'][0]}"
+        made = {item.name: getattr(command, item.name) for item in fields(command)}
+        return Named(**{**made, "name": name}, given=given)
+
+    return build
+
+
+def name_of(command: Command) -> str:
+    """The name of its builder; its text, where it has none."""
+    return getattr(command, "name", command.text)
+
+
+def builders() -> list[tuple[Any, str, Callable[..., Command]]]:
+    """Every function that makes a command, with its module and its name."""
+    return [
+        (module, name, function)
+        for module in MODULES
+        for name, function in inspect.getmembers(module, inspect.isfunction)
+        if function.__module__ == module.__name__ and not name.startswith("_")
+        if inspect.signature(function).return_annotation is Command
+    ]
+
+
 @dataclass
 class ScriptedHost:
-    """A Host without a server; `ran` is every command in its order."""
+    """A Host without a server; it is asked by a command's text, or by its name.
+
+    `ran` is every command in its order, `names` the same by their names.
+    """
 
     script: dict[str, Answer]
     address: str = "root@203.0.113.7"
     needs_sudo: bool = False
     ran: list[str] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    given: list[dict[str, Any]] = field(default_factory=list)
     sent: dict[str, bytes] = field(default_factory=dict)
     lock: str = "held"
 
@@ -35,19 +109,39 @@ class ScriptedHost:
         on_line: OnLine | None = None,
         on_sent: OnSent | None = None,
     ) -> str:
-        text = fence.unfenced(command.text)
-        answer = self.script[text]
-        self.ran.append(text)
-        self.sent[text] = stdin
+        command = replace(command, text=fence.unfenced(command.text))
+        answer = self.answer(command)
+        self.ran.append(command.text)
+        self.names.append(name_of(command))
+        self.given.append(getattr(command, "given", {}))
+        self.sent[command.text] = self.sent[name_of(command)] = stdin
         if isinstance(answer, list):
             answer = answer.pop(0)
-        if isinstance(answer, CommandFailed):
+        if isinstance(answer, BaseException):
+            if on_line:  # what it said until then
+                self.tell(getattr(answer, "output", ""), on_line)
             raise answer
         assert isinstance(answer, str)
         if on_line:
-            for line in answer.splitlines():
-                on_line(line)
+            self.tell(answer, on_line)
         return answer
+
+    def answer(self, command: Command) -> Answer:
+        if command.text in self.script:
+            return self.script[command.text]
+        return self.script[name_of(command)]
+
+    def tell(self, text: str, on_line: OnLine) -> None:
+        for line in text.splitlines():
+            on_line(line)
+
+    def of(self, name: str) -> dict[str, Any]:
+        """What the last command of that name was made of."""
+        return next(
+            given
+            for ran, given in reversed(list(zip(self.names, self.given, strict=True)))
+            if ran == name
+        )
 
     def start(self, command: Command) -> "ScriptedHolder":
         self.ran.append(command.text)

@@ -5,8 +5,9 @@ import json
 import pytest
 
 from stagetools.deploy.commands import database as commands
+from stagetools.deploy.standing import Standing
 from stagetools.deploy.steps import Outcome, database
-from stagetools.errors import CommandFailed, StageError
+from stagetools.errors import ConnectionFailed, StageError
 from tests.steps.scripted import ScriptedHost, failure
 
 NEW = "R2"
@@ -24,14 +25,12 @@ def quiet(line: str) -> None: ...
 
 @pytest.fixture
 def asks(layout):
-    """A host that answers one command of stagetools.database."""
+    """A host that answers one command of stagetools.database, in a container for `overlay`."""
 
-    def asks(word: str, answer: object, *more: str) -> ScriptedHost:
-        text = commands.run(layout, NEW, word, *more).text
-        said = (
-            answer if isinstance(answer, (str, CommandFailed)) else json.dumps(answer)
-        )
-        return ScriptedHost({text: said})
+    def asks(word: str, answer: object, *more: str, overlay="task", **where):
+        text = commands.run(layout, NEW, word, *more, overlay=overlay, **where).text
+        plain = isinstance(answer, str | BaseException)
+        return ScriptedHost({text: answer if plain else json.dumps(answer)})
 
     return asks
 
@@ -46,8 +45,30 @@ def test_a_plan_is_read_from_the_last_line(asks, layout) -> None:
     host = asks("plan", f"a warning at import\n{json.dumps(said)}\n")
     plan = database.plan(host, layout, NEW)
     assert plan == database.Plan(
-        ("shop.0002_price",), ("shop.0002_price drops item.cost",), 7, True
+        ("shop.0002_price",), ("shop.0002_price drops item.cost",), (), True
     )
+    assert plan.wants_a_copy
+
+
+@pytest.mark.parametrize(
+    ("key", "sqlite", "wants"),
+    [
+        *(("breaking", True, True), ("unforeseeable", True, True)),
+        *(("breaking", False, False), ("pending", True, False)),
+    ],
+)
+def test_only_what_the_release_before_may_not_meet_wants_a_copy(
+    asks, layout, key: str, sqlite: bool, wants: bool
+) -> None:
+    said = {"pending": ["s.1"], "breaking": [], "unforeseeable": [], "sqlite": sqlite}
+    said[key] = [["s.1", "runs Python"]] if key != "pending" else ["s.1"]
+    plan = database.plan(asks("plan", said), layout, NEW)
+    assert plan.wants_a_copy is wants
+
+
+def test_an_image_of_an_older_version_foresees_nothing(asks, layout) -> None:
+    said = {"pending": [], "breaking": [], "size": 0, "sqlite": True}
+    assert database.plan(asks("plan", said), layout, NEW).unforeseeable == ()
 
 
 def test_code_that_cannot_even_say_its_plan_has_none(asks, layout) -> None:
@@ -58,14 +79,20 @@ def test_what_an_older_release_does_not_know(asks, layout) -> None:
     said = {"unknown": ["a.0002"], "breaking": [["a.0002", "x"]], "irreversible": []}
     host = asks("unknown", said)
     assert database.plan_undo(host, layout, NEW, ["a.0001"]) == database.Undo(
-        ("a.0002",), True, ()
+        ("a.0002",), ()
     )
     assert json.loads(host.sent[host.ran[0]]) == ["a.0001"]
 
 
+def test_it_is_asked_of_a_copy_by_its_directory(asks, layout) -> None:
+    copy = layout.data_copy("R3")
+    host = asks("unknown", {"unknown": [], "irreversible": []}, data=copy)
+    assert database.plan_undo(host, layout, NEW, ["a"], on=copy).unknown == ()
+
+
 def test_a_rehearsal_tells_each_migrations_time(asks, layout) -> None:
     lines: list[str] = []
-    host = asks("rehearse", REHEARSED)
+    host = asks("rehearse", REHEARSED, overlay="rehearse")
     rehearsal = database.rehearse(host, layout, NEW, lines.append)
     assert rehearsal.seconds == 2.25
     assert rehearsal.outcome.text == (
@@ -80,18 +107,64 @@ def test_a_rehearsal_tells_each_migrations_time(asks, layout) -> None:
 def test_lines_of_json_that_a_project_logs_are_lines_like_others(asks, layout) -> None:
     """Both outputs come as one, and many projects log in JSON."""
     foreign = '{"level": "info", "event": "copied"}\n{not json}\n{"seconds": 3}\n'
-    host = asks("rehearse", foreign + REHEARSED)
+    host = asks("rehearse", foreign + REHEARSED, overlay="rehearse")
     lines: list[str] = []
     rehearsal = database.rehearse(host, layout, NEW, lines.append)
     assert rehearsal.seconds == 2.25
     assert "{not json}" in lines
 
 
-def test_a_rehearsal_that_fails_leaves_the_live_database(asks, layout, refused) -> None:
-    host = asks("rehearse", failure("no such column"))
+def test_a_rehearsal_that_fails_names_the_migration(asks, layout, refused) -> None:
+    said = '{"copied": 0.1}\n{"failed": "shop.0003_x", "atomic": true}\nno such column'
+    host = asks("rehearse", failure(said), overlay="rehearse")
     error = refused(database.rehearse, host, layout, NEW, quiet)
-    assert "The live database was not touched" in error.untouched
-    assert error.__cause__.output == "no such column"  # type: ignore[union-attr]
+    assert error.what == (
+        "Rehearse: the migrations fail on a copy of the database. It is shop.0003_x."
+    )
+    assert error.__cause__.output == said  # type: ignore[union-attr]
+
+
+# --- on a copy of the release's own ------------------------------------------------------
+
+MIGRATED = '{"migration": "shop.0002", "seconds": 1.5}\n{"migrated": 1.6}\n'
+
+
+@pytest.mark.parametrize(
+    ("rehearsal", "overlay", "words"),
+    [
+        (True, "rehearse", "the migrations fail on a copy of the database"),
+        (False, "task", "a migration failed on the copy that was to be live"),
+    ],
+)
+def test_a_copy_is_migrated_as_what_it_is_for(
+    asks, layout, refused, rehearsal: bool, overlay: str, words: str
+) -> None:
+    """Only what is thrown away may act on nothing else."""
+    host = asks("migrate", MIGRATED, overlay=overlay)
+    done = database.migrate_copy(host, layout, NEW, quiet, rehearsal=rehearsal)
+    assert (done.seconds, done.outcome.text) == (1.5, "shop.0002 1.50 s, on a copy")
+    host = asks("migrate", failure("{}\nlocked"), overlay=overlay)
+    error = refused(
+        database.migrate_copy, host, layout, NEW, quiet, rehearsal=rehearsal
+    )
+    assert words in error.what
+
+
+@pytest.mark.parametrize(
+    ("rehearsal", "overlay"), [(True, "rehearse"), (False, "task")]
+)
+def test_undoing_is_told_or_refused(
+    asks, layout, refused, rehearsal: bool, overlay: str
+) -> None:
+    copy = layout.data_copy("R3")
+    how = {"on": copy, "rehearsal": rehearsal}
+    host = asks("reverse", '{"reversed": 0.5}', overlay=overlay, data=copy)
+    done = database.undo_on_copy(host, layout, NEW, ["a.0001"], **how)
+    assert done.outcome.text == "undone on a copy in 0.50 s"
+    assert json.loads(host.sent[host.ran[0]]) == ["a.0001"]
+    host = asks("reverse", failure("IrreversibleError"), overlay=overlay, data=copy)
+    error = refused(database.undo_on_copy, host, layout, NEW, ["a"], **how)
+    assert "cannot be undone on a copy" in error.what
 
 
 # --- what is asked -----------------------------------------------------------------------
@@ -104,8 +177,15 @@ def asked(plan: database.Plan, seconds: float, limit: float = 2) -> list[str]:
     return questions
 
 
-FINE = database.Plan(("shop.0002",), (), 0, sqlite=True)
-BREAKS = database.Plan(("shop.0002",), ("shop.0002 drops a.b",), 0, sqlite=True)
+def asked_to_wait(plan: database.Plan, seconds: float, wait: float) -> list[str]:
+    questions: list[str] = []
+    rehearsal = database.Rehearsal(Outcome(True, ""), seconds)
+    database.agree(plan, rehearsal, 2, questions.append, wait=wait)
+    return questions
+
+
+FINE = database.Plan(("shop.0002",), (), (), sqlite=True)
+BREAKS = database.Plan(("shop.0002",), ("shop.0002 drops a.b",), (), sqlite=True)
 
 
 def test_what_nobody_notices_is_not_asked() -> None:
@@ -124,6 +204,12 @@ def test_a_wait_over_the_limit_is_asked_with_both_numbers() -> None:
     assert "is 2 s" in question
 
 
+def test_on_a_copy_nothing_breaks_and_visitors_wait() -> None:
+    assert asked_to_wait(BREAKS, 0.1, wait=1.5) == []
+    (question,) = asked_to_wait(BREAKS, 3, wait=4.5)
+    assert "keep visitors waiting for about 4.5 s" in question
+
+
 def test_both_are_asked() -> None:
     assert len(asked(BREAKS, 9)) == 2
 
@@ -131,45 +217,76 @@ def test_both_are_asked() -> None:
 # --- migrating ----------------------------------------------------------------------------
 
 
-def test_migrating_tells_what_was_applied(asks, layout) -> None:
+@pytest.fixture
+def standing() -> Standing:
+    return Standing(before="R1", serves="R1")
+
+
+def test_migrating_tells_what_was_applied(asks, layout, standing) -> None:
     said = '{"migration": "shop.0002_price", "seconds": 1.5}\n{"migrated": 1.6}\n'
-    outcome, applied = database.migrate(asks("migrate", said), layout, NEW, "", quiet)
+    host = asks("migrate", said)
+    outcome, applied = database.migrate(host, layout, NEW, standing, quiet)
     assert outcome == Outcome(True, "1 applied in 1.60 s")
     assert applied == ("shop.0002_price",)
+    assert standing.applied == ["shop.0002_price"]
+    assert not standing.migrating
 
 
-def test_migrating_again_changes_nothing(asks, layout) -> None:
+def test_migrating_again_changes_nothing(asks, layout, standing) -> None:
     host = asks("migrate", '{"migrated": 0.1}\n')
-    outcome, applied = database.migrate(host, layout, NEW, "", quiet)
+    outcome, applied = database.migrate(host, layout, NEW, standing, quiet)
     assert outcome == Outcome(False, "nothing to apply")
     assert applied == ()
+    assert "Its database was not touched" in standing.words()
 
 
-def test_a_migration_that_fails_live_names_the_copy_from_before(
-    asks, layout, refused
-) -> None:
-    host = asks("migrate", failure("locked"))
-    kept = "/home/shop_prod/backups/before-R2.sqlite3"
-    error = refused(database.migrate, host, layout, NEW, kept, quiet)
-    assert error.untouched.endswith(f"As it was before: {kept}.")
-    without = refused(database.migrate, host, layout, NEW, "", quiet)
-    assert "As it was before" not in without.untouched
+ONE = '{"migration": "shop.0002", "seconds": 1}\n'
+
+
+def cut_off(error: BaseException, output: str) -> BaseException:
+    error.output = output  # type: ignore[attr-defined]
+    return error
 
 
 @pytest.mark.parametrize(
-    ("how", "word", "where"),
+    ("answer", "applied", "partly", "migrating"),
     [
-        (database.rehearse_undo, "rehearse-reverse", "a copy of the database"),
-        (database.undo, "reverse", "the live database"),
+        (failure('{"failed": "shop.0002", "atomic": true}'), [], "", False),
+        (failure('{"failed": "shop.0002", "atomic": false}'), [], "shop.0002", False),
+        (failure(f'{ONE}{{"failed": "shop.0003", "atomic": true}}'), ["shop.0002"], "", False),
+        (failure(f"{ONE}Killed", status=137), ["shop.0002"], "", True),
+        (failure("no such image"), [], "", True),
+        (cut_off(KeyboardInterrupt(), ONE), ["shop.0002"], "", True),
+        (cut_off(ConnectionFailed("gone"), ""), [], "", True),
     ],
-)
-def test_undoing_is_told_or_refused(
-    asks, layout, refused, how, word: str, where: str
+    ids=["undone", "in part", "second", "killed", "never began", "ctrl-c", "lost"],
+)  # fmt: skip
+def test_a_migration_that_fails_live_is_known_to_the_standing(
+    asks, layout, standing, answer, applied, partly: str, migrating: bool
 ) -> None:
-    done = how(asks(word, '{"reversed": 0.5}'), layout, NEW, ["a.0001"])
-    assert done.text.endswith("in 0.50 s")
-    error = refused(how, asks(word, failure("IrreversibleError")), layout, NEW, ["a"])
-    assert where in error.what
+    host = asks("migrate", answer)
+    host.script["database.end"] = ""
+    with pytest.raises((StageError, KeyboardInterrupt)):
+        database.migrate(host, layout, NEW, standing, quiet)
+    assert standing.applied == applied
+    assert standing.partly == partly
+    assert standing.migrating is migrating
+
+
+def test_it_names_the_migration_that_failed(asks, layout, standing, refused) -> None:
+    host = asks("migrate", failure('{"failed": "shop.0002", "atomic": true}'))
+    error = refused(database.migrate, host, layout, NEW, standing, quiet)
+    assert error.what == (
+        "Migrate: a migration failed on the live database. It is shop.0002."
+    )
+
+
+def test_ctrl_c_ends_the_migration_on_the_server(asks, layout, standing) -> None:
+    host = asks("migrate", KeyboardInterrupt())
+    host.script["database.end"] = ""
+    with pytest.raises(KeyboardInterrupt):
+        database.migrate(host, layout, NEW, standing, quiet)
+    assert host.names == ["task: migrate", "database.end"]
 
 
 def test_a_snapshot_is_told_by_its_path(asks, layout) -> None:

@@ -1,121 +1,41 @@
-"""The whole of a deploy on a scripted server: which steps, in which order, and no other."""
+"""The whole of a deploy on a server in memory: which steps, in which order, and no other."""
 
-import io
 import json
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from rich.console import Console
 
-from stagetools.deploy import pipeline
-from stagetools.deploy.commands import (
-    compose,
-    database,
-    files,
-    proxy,
-    releases,
-    server,
-    site,
-)
+from stagetools.deploy import on_copy
+from stagetools.deploy.commands import server
 from stagetools.deploy.facts import Facts
-from stagetools.deploy.layout import Layout
-from stagetools.deploy.limits import HEALTH, KEEP
 from stagetools.deploy.pipeline import Deploy
-from stagetools.deploy.shell import Command
-from stagetools.deploy.stage import Stage
 from stagetools.deploy.steps import lock
-from stagetools.deploy.steps import proxy as proxies
-from stagetools.deploy.terminal import Terminal
 from stagetools.deploy.tree import Manifest, read_tree
 from stagetools.errors import StageError
 from tests.steps.conftest import OLD
-from tests.steps.scripted import ScriptedHost, failure
+from tests.steps.scripted import failure
+from tests.steps.world import RUNS, WELL, Scene
 
-WELL = '{"well": true, "said": "200"}\n'
-RUNS = "container running, exit code 0, restarts 0\n"
 SICK = failure('{"well": false, "said": "503 no such table"}\n')
 
 
-class Scripted:
-    """A deploy, the server's answers by the command's short name, and what came of it."""
+class Desk(Scene):
+    """A stage, and a working tree to be put before its users."""
 
-    def __init__(self, layout: Layout, config: Any, facts: Facts, root: Any) -> None:
-        self.layout, self.config, self.facts = layout, config, facts
-        self.output = io.StringIO()
-        terminal = Terminal(Console(file=self.output, width=200), yes=True)
-        self.host = ScriptedHost({})
-        self.stage = Stage(self.host, layout, config, terminal)
-        self.root = root
-        self.tree = read_tree(root)
-
-    def deploy(self, held: lock.Held) -> Deploy:
-        return Deploy(self.stage, held, self.facts, self.root, self.tree)
-
-    def script(self, deploy: Deploy, answers: dict[str, Any]) -> dict[str, str]:
-        """Give the host an answer to each command; the commands' short names by text."""
-        answers = {k: [*v] if isinstance(v, list) else v for k, v in answers.items()}
-        commands = self.commands(deploy)
-        answers = {"manifest": f"{'0' * 64} f old.py\n"} | answers
-        for name, command in commands.items():
-            self.host.script[command] = answers.get(name, "")
-        assert answers.keys() <= commands.keys()
-        return {text: name for name, text in commands.items()}
-
-    def commands(self, deploy: Deploy) -> dict[str, str]:
-        at, config, seen = self.layout, self.config, deploy.facts
-        deploy.facts = replace(seen, env="5e")  # as it is when the release is named
-        new = deploy.new_name(deploy.fingerprint())
-        deploy.facts = seen
-        words = (str(at.socket(new)), "--limit", str(HEALTH.start))
-        base = OLD if self.facts.release else ""
-        built = {
-            "look": server.look(at),
-            "account": server.ensure_account(at),
-            "install": server.install(DEBIAN),
-            "daemon.json": server.daemon_json(),
-            "set engine": server.set_engine(1, "live-restore"),
-            "ensure proxy": proxy.ensure("cert_issuer internal", proxies.VERSION),
-            "manifest": files.read_text(at.manifest(OLD)),
-            "receive": files.receive_tree(at, new, base=base),
-            "build": compose.build(at, new),
-            "start": compose.start_beside(at, new, serving=base),
-            "probe": compose.probe(
-                "new-id", *words, "--refusals", str(HEALTH.refusals)
-            ),
-            "last lines": compose.last_lines("new-id", 15),
-            "discard": compose.discard("new-id"),
-            "plan": database.run(at, new, "plan"),
-            "rehearse": database.run(at, new, "rehearse"),
-            "snapshot": database.run(at, new, "snapshot", f"before-{new}"),
-            "migrate": database.run(at, new, "migrate"),
-            "claim": proxies.claim(at, config),
-            "exception": proxy.except_site(at, ""),
-            "switch": site.switch(at, new),
-            "drain": site.drain(at, OLD),
-            "switch back": site.switch_back(at, OLD, forget=new),
-            "stop": compose.stop("old-id"),
-            "prune": self.prune(new),
-            "take away": self.prune(self.facts.release),
-            "take both away": self.prune(f"{self.facts.release} {new}"),
-            "visit": proxy.visit("new-id", "https://shop.test", HEALTH.certificate),
-        }
-        return {name: command.text for name, command in built.items()}
-
-    def prune(self, serving: str) -> Command:
-        cache = {"snapshots": KEEP.snapshots, "cache": KEEP.build_cache}
-        return releases.prune(self.layout, serving=serving, keep=KEEP.releases, **cache)
+    root: Any = None
 
     @property
-    def steps(self) -> list[str]:
-        """The titles of the steps that ended well, and ✗ before the one that did not."""
-        found = re.findall(r"^([✓✗]) (\w+):", self.output.getvalue(), re.MULTILINE)
-        return [title if mark == "✓" else f"✗ {title}" for mark, title in found]
+    def host(self):
+        return self.world
 
+    def change(self, held: lock.Held) -> Deploy:
+        return Deploy(self.stage, held, self.facts, self.root, read_tree(self.root))
 
-DEBIAN = ("docker.io", "docker-cli", "docker-compose", "docker-buildx", "iptables", "ca-certificates")  # fmt: skip
+    def fingerprint(self) -> str:
+        with lock.hold(self.host, self.layout, "ann") as held:
+            return self.change(held).fingerprint()
 
 
 @pytest.fixture
@@ -125,278 +45,373 @@ def root(tmp_path):
 
 
 @pytest.fixture
-def run(layout, config, root) -> Callable[..., tuple[Scripted, list[str]]]:
-    """Deploy on a server as it stands; the commands that ran, by their short names."""
+def desk(layout, config, deployed, root, monkeypatch) -> Callable[..., Desk]:
+    def desk(facts: Facts = deployed, *, yes: bool = True, **answers: Any) -> Desk:
+        made = Desk(layout, config, facts, yes=yes, answers=answers.pop("said", {}))
+        made.root = root
+        for name, value in answers.items():
+            setattr(made.world, name, value)
+        monkeypatch.setattr(on_copy.time, "monotonic", lambda: made.world.now)
+        return made
 
-    def run(
-        facts: Facts, error: str = "", **answers: Any
-    ) -> tuple[Scripted, list[str]]:
-        scripted = Scripted(layout, config, facts, root)
-        with lock.hold(scripted.host, layout, "ann") as held:
-            deploy = scripted.deploy(held)
-            named = {name.replace("_", " "): said for name, said in answers.items()}
-            names = scripted.script(deploy, named)
-            if error:
-                with pytest.raises(StageError, match=error) as caught:
-                    deploy.run()
-                scripted.error = caught.value
-            else:
-                deploy.run()
-        scripted.change = deploy
-        return scripted, [names[text] for text in scripted.host.ran[1:]]
-
-    return run
+    return desk
 
 
-def looked(ready: Facts) -> str:
-    """What `look` prints of a server that is ready."""
-    return (
-        "os=debian\nos_version=13\nos_codename=trixie\nnow=20260131-080000\nnewest=\n"
-        "cores=2\nmemory_kb=2097152\ndisk_free_kb=10485760\ndisk_size_kb=20971520\n"
-        "systemd=yes\ndatabase=\nuid=998\ngid=997\nenv=5e\nhome_is_roots=yes\ndomains=\nrelease=\n"
-        f"taken_ports=\nproxy_runs=yes\nauthority=cert_issuer internal\nproxy={ready.proxy}\n"
-        f"proxy_version={ready.proxy_version}\n"
-        "docker=28.0\ncompose=2.33\nbuildx=yes\n"
-    )
+def deploy(desk: Desk, error: str = "") -> list[str]:
+    """Deploy; the commands that ran, by their names."""
+    with lock.hold(desk.host, desk.layout, "ann") as held:
+        desk.deployed = desk.change(held)
+        if not error:
+            desk.deployed.run()
+        else:
+            with pytest.raises(StageError, match=error) as caught:
+                desk.deployed.run()
+            desk.error = caught.value
+    return desk.host.names
 
 
-GOES_WELL = {"start": "new-id\n", "probe": WELL, "last_lines": RUNS}
-LIVE = ["claim", "exception", "switch", "drain", "last lines", "stop", "prune"]
+SENT = ["files.read_text", "files.receive_tree", "compose.build"]
+ASKED = ["compose.start_beside", "compose.probe"]
+LIVE = [
+    *("site.claim_domains", "proxy.except_site", "site.switch", "site.drain"),
+    *("compose.last_lines", "compose.stop", "releases.prune"),
+]
+TAKEN_AWAY = ["true", "compose.sweep", "data.discard", "releases.prune"]
 
 
-def test_a_first_deploy_on_a_bare_server(run, bare, ready) -> None:
-    scripted, ran = run(
-        bare,
-        look=[looked(ready), looked(ready)],
-        migrate='{"migration": "shop.0001", "seconds": 0.1}\n{"migrated": 0.1}\n',
-        account="created user shop_prod\n",
-        **GOES_WELL,
-    )
-    assert scripted.steps == [
+# --- without migrations -------------------------------------------------------------------
+
+
+def test_a_first_deploy_on_a_bare_server(desk, bare, ready) -> None:
+    first = desk(bare, said={"server.ensure_account": "created user shop_prod\n"})
+    first.world.facts = ready  # as it is once it was made so
+    first.world.serves, first.world.containers = "", set()
+    ran = deploy(first)
+    assert first.steps == [
         *("Docker", "Account", "Upload", "Build", "Migrate", "Start"),
         *("Switch", "Drain", "Prune", "Visit"),
     ]
     assert ran == [
-        *(
-            "install",
-            "daemon.json",
-            "set engine",
-            "account",
-            "look",
-            "receive",
-            "build",
-            "migrate",
-            "start",
-            "probe",
-        ),
-        *("claim", "exception", "switch", "prune", "visit"),
+        *("server.install", "server.daemon_json", "server.set_engine"),
+        *("compose.write_overlays", "server.ensure_account"),
+        *("server.look", "files.receive_tree", "compose.build", "task: migrate"),
+        *(*ASKED, *LIVE[:3], "releases.prune", "proxy.visit"),
     ]
-    assert scripted.change.migrations == ("shop.0001",)
+    assert first.written.migrations == ("shop.0002",)
+    assert first.world.visitors == first.deployed.name
 
 
-def test_a_proxy_that_is_missing_is_made(run, ready) -> None:
-    said = '{"migrated": 0}\n'
-    scripted, ran = run(
-        replace(ready, proxy_runs=False), look=looked(ready), migrate=said, **GOES_WELL
-    )
-    assert scripted.steps[:2] == ["Proxy", "Upload"]
-    assert ran[:2] == ["ensure proxy", "look"]
+def test_a_proxy_that_is_missing_is_made(desk, ready) -> None:
+    missing = desk(replace(ready, proxy_runs=False))
+    ran = deploy(missing)
+    assert missing.steps[:2] == ["Proxy", "Upload"]
+    assert ran[:2] == ["proxy.ensure", "server.look"]
 
 
-def test_a_plain_change_is_started_at_once(run, deployed) -> None:
-    scripted, ran = run(deployed, **GOES_WELL)
-    assert scripted.steps == ["Upload", "Build", "Start", "Switch", "Drain", "Prune"]
-    assert ran == ["manifest", "receive", "build", "start", "probe", *LIVE]
+def test_a_plain_change_is_started_at_once(desk) -> None:
+    plain = desk()
+    assert deploy(plain) == [*SENT, *ASKED, *LIVE]
+    assert plain.steps == ["Upload", "Build", "Start", "Switch", "Drain", "Prune"]
+    assert plain.world.of("site.drain")["release"] == OLD
+    assert plain.world.of("compose.stop")["container"] == "old-id"
 
 
-def test_what_has_not_changed_is_not_deployed(
-    run, deployed, layout, config, root
-) -> None:
-    scripted = Scripted(layout, config, deployed, root)
-    with lock.hold(scripted.host, layout, "ann") as held:
-        fingerprint = scripted.deploy(held).fingerprint()
-    same = replace(deployed, record=replace(deployed.record, fingerprint=fingerprint))
-    scripted, ran = run(same)
-    assert (scripted.steps, ran) == ([], [])
-    assert not scripted.change.live_at
+def test_it_goes_on_with_the_database_of_the_release_before(desk, deployed) -> None:
+    live = deployed.data_dir.with_name(f"data-{OLD}")
+    plain = desk(replace(deployed, data_dir=live))
+    deploy(plain)
+    assert plain.deployed.data_dir == live
+    assert f"STAGETOOLS_DATA={live}" in configuration(plain)
+
+
+def configuration(desk: Desk) -> str:
+    """What the release was configured with, as it was uploaded."""
+    import gzip
+
+    sent = desk.world.sent["files.receive_tree"]
+    with_tar = gzip.decompress(sent) if sent[:2] == b"\x1f\x8b" else sent
+    return with_tar.decode(errors="replace")
+
+
+def test_what_has_not_changed_and_is_well_is_not_deployed(desk, deployed) -> None:
+    print_of = desk().fingerprint()
+    same = replace(deployed, record=replace(deployed.record, fingerprint=print_of))
+    again = desk(same)
+    assert deploy(again) == ["compose.probe"]
+    assert "--exact" in again.world.of("compose.probe")["words"]
+    assert again.steps == []
+    assert not again.deployed.live_at
 
 
 @pytest.mark.parametrize(
     "other",
-    [{"env": "other"}, {"proxy": "other"}, {"containers": ()}, {"record": None}],
+    [
+        *({"env": "other"}, {"proxy": "other"}, {"containers": ()}, {"record": None}),
+        *({"overlays": "other"}, {"home_is_roots": False}),
+    ],
     ids=lambda other: next(iter(other)),
 )
-def test_whatever_differs_is_a_reason_to_deploy(
-    deployed, layout, config, root, other
-) -> None:
-    scripted = Scripted(layout, config, deployed, root)
-    with lock.hold(scripted.host, layout, "ann") as held:
-        fingerprint = scripted.deploy(held).fingerprint()
-        record = replace(deployed.record, fingerprint=fingerprint)
-        scripted.facts = replace(deployed, record=record)
-        assert scripted.deploy(held).nothing_changed()
-        scripted.facts = replace(scripted.facts, **other)
-        assert not scripted.deploy(held).nothing_changed()
+def test_whatever_differs_is_a_reason_to_deploy(desk, deployed, other) -> None:
+    record = replace(deployed.record, fingerprint=desk().fingerprint())
+    same = replace(deployed, record=record)
+    for facts, nothing in ((same, True), (replace(same, **other), False)):
+        looked = desk(facts)
+        with lock.hold(looked.host, looked.layout, "ann") as held:
+            assert looked.change(held).nothing_changed() is nothing
+
+
+def test_a_release_that_is_not_well_is_a_reason_to_deploy(desk, deployed) -> None:
+    """Its database was changed behind it, for example."""
+    record = replace(deployed.record, fingerprint=desk().fingerprint())
+    sick = desk(replace(deployed, record=record), said={"compose.probe": [SICK, WELL]})
+    deploy(sick)
+    assert sick.steps[0] == "Upload"
 
 
 @pytest.mark.parametrize("key", ["host", "user", "identity_file"])
-def test_how_the_server_is_reached_is_no_reason(
-    deployed, layout, config, root, key
-) -> None:
-    scripted = Scripted(layout, config, deployed, root)
-    moved = Scripted(layout, replace(config, **{key: "other"}), deployed, root)
-    with lock.hold(scripted.host, layout, "ann") as held:
-        assert scripted.deploy(held).fingerprint() == moved.deploy(held).fingerprint()
+def test_how_the_server_is_reached_is_no_reason(desk, config, key) -> None:
+    moved = desk()
+    moved.stage = replace(moved.stage, config=replace(config, **{key: "other"}))
+    assert desk().fingerprint() == moved.fingerprint()
 
 
-PLAN = {"pending": ["shop.0002"], "breaking": [], "size": 9, "sqlite": True}
-REHEARSED = (
-    '{"copied": 0}\n{"migration": "shop.0002", "seconds": 1}\n{"rehearsed": 1}\n'
-)
+# --- with migrations that the serving release can live with ---------------------------------
+
 MIGRATES = {
-    "plan": json.dumps(PLAN),
-    "rehearse": REHEARSED,
-    "snapshot": '{"snapshot": "/b/before.sqlite3"}',
-    "migrate": '{"migration": "shop.0002", "seconds": 1}\n{"migrated": 1}\n',
-    "start": ["new-id\n", "new-id\n"],
-    "last_lines": ["no such table\n", RUNS],
+    "compose.probe": [SICK, WELL],
+    "compose.last_lines": ["no such table\n", RUNS],
 }
-TO_MIGRATE = [
-    "manifest",
-    "receive",
-    "build",
-    "start",
-    "probe",
-    "last lines",
-    "plan",
-    "discard",
-]
+TO_MIGRATE = [*SENT, *ASKED, "compose.last_lines", "task: plan", "compose.discard"]
 
 
-def test_pending_migrations_are_rehearsed_and_kept_safe_first(run, deployed) -> None:
-    scripted, ran = run(deployed, probe=[SICK, WELL], **MIGRATES)
-    assert scripted.steps == [
+def plan(**more: Any) -> str:
+    return json.dumps(
+        {"pending": ["shop.0002"], "breaking": [], "size": 9, "sqlite": True} | more
+    )
+
+
+def test_pending_migrations_are_rehearsed_and_kept_safe_first(desk) -> None:
+    pending = desk(said=MIGRATES)
+    assert deploy(pending) == [
+        *(*TO_MIGRATE, "rehearse: rehearse", "task: snapshot", "task: migrate"),
+        *(*ASKED, *LIVE),
+    ]
+    assert pending.steps == [
         *("Upload", "Build", "Start", "Rehearse", "Snapshot", "Migrate", "Start"),
         *("Switch", "Drain", "Prune"),
     ]
-    assert ran == [
-        *TO_MIGRATE,
-        "rehearse",
-        "snapshot",
-        "migrate",
-        "start",
-        "probe",
-        *LIVE,
-    ]
-    switch = [text for text in scripted.host.sent if "current.sock" in text]
-    assert json.loads(scripted.host.sent[switch[0]])["migrations"] == ["shop.0002"]
+    assert pending.written.migrations == ("shop.0002",)
 
 
-def test_a_rehearsal_that_fails_touches_nothing(run, deployed) -> None:
-    answers = MIGRATES | {"rehearse": failure("UNIQUE constraint failed")}
-    scripted, ran = run(deployed, "fail on a copy", probe=[SICK], **answers)
-    assert ran == [*TO_MIGRATE, "rehearse", "take away"]
-    assert scripted.steps[-1] == "✗ Rehearse"
-
-
-def test_a_question_that_is_not_answered_with_yes_touches_nothing(
-    run, deployed, monkeypatch
+def test_another_database_is_migrated_without_a_rehearsal_and_that_is_said(
+    desk,
 ) -> None:
-    def no(terminal: Terminal, question: str) -> None:
-        raise StageError(question, untouched="Nothing.", remedy="Say yes.")
-
-    monkeypatch.setattr(Terminal, "agree", no)
-    plan = json.dumps(PLAN | {"breaking": [["shop.0002", "drops item.cost"]]})
-    answers = MIGRATES | {"plan": plan}
-    _, ran = run(deployed, "drops item.cost", probe=[SICK], **answers)
-    assert ran[-2:] == ["rehearse", "take away"]
+    said = MIGRATES | {"task: plan": plan(sqlite=False, breaking=[["shop.0002", "x"]])}
+    other = desk(said=said)
+    assert deploy(other) == [*TO_MIGRATE, "task: migrate", *ASKED, *LIVE]
+    assert "no rehearsal, no snapshot" in other.output.getvalue()
 
 
-def test_a_snapshot_that_fails_stops_before_the_migration(run, deployed) -> None:
-    answers = MIGRATES | {"snapshot": failure("disk full")}
-    _, ran = run(deployed, "exit status|root@test", probe=[SICK], **answers)
-    assert ran[-2:] == ["snapshot", "take away"]
+def test_a_rehearsal_that_fails_touches_nothing(desk) -> None:
+    said = MIGRATES | {"rehearse: rehearse": failure("UNIQUE constraint failed")}
+    fails = desk(said=said)
+    ran = deploy(fails, "fail on a copy")
+    assert ran == [*TO_MIGRATE, "rehearse: rehearse", *TAKEN_AWAY]
+    assert fails.steps[-1] == "✗ Rehearse"
+    assert (
+        fails.error.untouched == f"{OLD} goes on serving. Its database was not touched."
+    )
+
+
+def test_a_question_that_is_not_answered_with_yes_touches_nothing(desk) -> None:
+    slow = '{"copied": 0}\n{"migration": "shop.0002", "seconds": 60}\n{"rehearsed": 60}'
+    said = MIGRATES | {"rehearse: rehearse": slow}
+    ran = deploy(desk(yes=False, said=said), "waiting for about 60.0 s")
+    assert ran[-6:] == ["rehearse: rehearse", "task: snapshot", *TAKEN_AWAY]
+
+
+def test_a_snapshot_that_fails_stops_before_the_migration(desk) -> None:
+    said = MIGRATES | {"task: snapshot": failure("disk full")}
+    ran = deploy(desk(said=said), "Snapshot: ")
+    assert ran[-5:] == ["task: snapshot", *TAKEN_AWAY]
+
+
+def test_a_migration_that_fails_live_is_told_with_what_stands(desk) -> None:
+    output = (
+        '{"migration": "shop.0002", "seconds": 1}\n'
+        '{"failed": "shop.0003", "atomic": false}\n'
+    )
+    fails = desk(said=MIGRATES | {"task: migrate": failure(output)})
+    deploy(fails, "failed on the live database. It is shop.0003")
+    assert fails.error.untouched == (
+        f"{OLD} goes on serving. Applied to the live database: shop.0002. shop.0003 is not"
+        " atomic, and may stand in the live database in part. The database as it was"
+        " before is kept: /b/before.sqlite3."
+    )
+
+
+def test_a_start_that_fails_after_the_migration_says_that_it_stands(desk) -> None:
+    fails = desk(said=MIGRATES | {"compose.probe": [SICK, SICK]})
+    fails.world.script["compose.last_lines"] = "no such table\n"
+    deploy(fails, "not healthy")
+    assert "Applied to the live database: shop.0002." in fails.error.untouched
+
+
+@pytest.mark.parametrize("said", [failure("ImportError"), plan(pending=[])])
+def test_an_unhealthy_release_never_serves(desk, said) -> None:
+    answers = {"compose.probe": SICK, "compose.last_lines": "Traceback\n"}
+    sick = desk(said=answers | {"task: plan": said})
+    assert deploy(sick, "not healthy: 503 no such table") == [*TO_MIGRATE, *TAKEN_AWAY]
+    assert sick.steps == ["Upload", "Build", "✗ Start"]
+    assert f"{OLD} goes on serving" in sick.error.untouched
+
+
+def test_an_image_that_cannot_be_built_is_not_started(desk) -> None:
+    broken = desk(said={"compose.build": failure("ERROR")})
+    assert deploy(broken, "could not be built") == [*SENT, *TAKEN_AWAY]
+    assert broken.steps == ["Upload", "✗ Build"]
+
+
+# --- with migrations that it could not live with: on a copy ----------------------------------
+
+BREAKING = MIGRATES | {"task: plan": plan(breaking=[["shop.0002", "drops item.cost"]])}
+ON_COPY = [
+    *("data.seed", "files.write_text", "rehearse: migrate", "compose.create_beside"),
+    *("compose.start", "compose.probe", "compose.halt"),
+]
+HELD = [
+    *("site.hold", "site.drain", "compose.freeze", "data.copy", "task: migrate"),
+    *("compose.start", "compose.probe", *LIVE[:3]),
+    *("site.resume", "data.retire", "releases.prune"),
+]
+
+
+@pytest.mark.parametrize("key", ["breaking", "unforeseeable"])
+def test_migrations_that_the_serving_release_may_not_meet_are_made_on_a_copy(
+    desk, key: str
+) -> None:
+    said = MIGRATES | {"task: plan": plan(**{key: [["shop.0002", "drops item.cost"]]})}
+    breaking = desk(said=said)
+    assert deploy(breaking) == [*TO_MIGRATE, "task: snapshot", *ON_COPY, *HELD]
+    assert breaking.steps == [
+        *("Upload", "Build", "Start", "Snapshot", "Rehearse", "Hold", "Migrate"),
+        *("Start", "Switch", "Clean up", "Prune"),
+    ]
+    world, name = breaking.world, breaking.deployed.name
+    own = breaking.layout.data_copy(name)
+    assert breaking.written.migrations == ("shop.0002",)
+    assert world.of("site.hold") | {"layout": 0} == {
+        "layout": 0, "release": OLD, "container": "old-id",
+    }  # fmt: skip
+    assert world.of("site.switch")["held"] == "old-id"  # it must still be frozen
+    assert world.of("data.retire")["live"] == own
+    assert f"STAGETOOLS_DATA={own}\n" in world.sent["files.write_text"].decode()
+    assert (world.visitors, world.held, world.copies) == (name, False, {name})
+    assert world.containers == {name}
+
+
+def test_a_release_that_does_not_run_need_not_be_held(desk, deployed) -> None:
+    dead = desk(replace(deployed, containers=()), said=BREAKING)
+    ran = deploy(dead)
+    assert not {"site.hold", "compose.freeze"} & set(ran)
+    assert dead.world.of("site.switch")["held"] == ""
 
 
 @pytest.mark.parametrize(
-    "plan", [failure("ImportError"), json.dumps(PLAN | {"pending": []})]
+    "slow", ["data.seed", "rehearse: migrate", "compose.start", "compose.probe"]
 )
-def test_an_unhealthy_release_never_serves(run, deployed, plan) -> None:
-    scripted, ran = run(
-        deployed,
-        "not healthy: 503 no such table",
-        start="new-id\n",
-        probe=SICK,
-        plan=plan,
-        last_lines="Traceback\n",
+def test_what_visitors_would_wait_too_long_for_is_made_while_they_are_served(
+    desk, slow: str
+) -> None:
+    """Whatever of it takes long: they wait for the copy and the start as well."""
+    waits = desk(said=BREAKING, takes={slow: 11.0})
+    assert deploy(waits) == [
+        *(*TO_MIGRATE, "task: snapshot", *ON_COPY),
+        *("compose.discard", "data.discard", "files.write_text", "task: migrate"),
+        *(*ASKED, *LIVE),
+    ]
+    text = waits.output.getvalue()
+    assert "is not compatible with these migrations: shop.0002 drops item.cost" in text
+    assert waits.deployed.data_dir == waits.facts.data_dir
+    assert not waits.world.copies
+
+
+def test_a_wait_over_the_limit_is_asked_for(desk) -> None:
+    slow = '{"migration": "shop.0002", "seconds": 6}\n'
+    said = BREAKING | {"rehearse: migrate": slow}
+    waits = desk(said=said, takes={"rehearse: migrate": 6.5, "compose.start": 1.0})
+    deploy(waits)
+    assert "keep visitors waiting for about 7.5 s" in waits.output.getvalue()
+
+
+def test_visitors_get_the_old_release_back_before_the_proxy_gives_up(desk) -> None:
+    late = desk(said=BREAKING, takes={"task: migrate": 23.0})
+    ran = deploy(late, "Visitors have waited for 23 s")
+    assert "site.switch" not in ran
+    assert ran[-5:] == ["true", "site.resume", *TAKEN_AWAY[1:]]
+    assert late.world.visitors == OLD
+
+
+# --- after the switch ------------------------------------------------------------------------
+
+CRASHED = "Traceback\ncontainer exited, exit code 1, restarts 0\n"
+
+
+def test_a_release_that_crashes_after_the_switch_gives_way(desk) -> None:
+    crash = desk(said={"compose.last_lines": CRASHED})
+    ran = deploy(crash, "ended after the switch")
+    assert ran[-7:] == [
+        *("compose.last_lines", "site.switch_back", "compose.discard"),
+        *TAKEN_AWAY,
+    ]
+    assert crash.steps[-2:] == ["Switch", "✗ Drain"]
+    assert crash.world.visitors == OLD
+    assert f"{OLD} goes on serving" in crash.error.untouched
+    assert crash.world.of("releases.prune")["serving"] == OLD
+
+
+def test_it_says_so_that_migrations_stay_when_it_gives_way(desk) -> None:
+    said = MIGRATES | {"compose.last_lines": ["no such table\n", CRASHED]}
+    crash = desk(said=said)
+    deploy(crash, "ended after the switch")
+    assert crash.error.untouched == (
+        f"{OLD} goes on serving. Applied to the live database: shop.0002."
+        " The database as it was before is kept: /b/before.sqlite3."
     )
-    assert ran == [*TO_MIGRATE, "take away"]
-    assert scripted.steps == ["Upload", "Build", "✗ Start"]
-    assert "goes on serving" in scripted.error.untouched
 
 
-def test_an_image_that_cannot_be_built_is_not_started(run, deployed) -> None:
-    scripted, ran = run(deployed, "could not be built", build=failure("ERROR"))
-    assert ran == ["manifest", "receive", "build", "take away"]
-    assert scripted.steps == ["Upload", "✗ Build"]
-
-
-def test_a_release_that_crashes_after_the_switch_gives_way(run, deployed) -> None:
-    crashed = "Traceback\ncontainer exited, exit code 1, restarts 0\n"
-    scripted, ran = run(
-        deployed,
-        "ended after the switch",
-        start="new-id\n",
-        probe=WELL,
-        last_lines=crashed,
-    )
-    assert ran[-4:] == ["last lines", "switch back", "discard", "take both away"]
-    assert scripted.steps[-2:] == ["Switch", "✗ Drain"]
+# --- the rest --------------------------------------------------------------------------------
 
 
 def test_a_connection_that_is_lost_stops_before_the_next_step(
-    run, deployed, monkeypatch
+    desk, monkeypatch
 ) -> None:
     def does(held: lock.Held, what: str) -> None:
         held._holder.over = what == "Build"  # type: ignore[attr-defined]
 
     monkeypatch.setattr(lock.Held, "does", does)
-    _, ran = run(deployed, "lock on the server was lost", **GOES_WELL)
-    assert ran == ["manifest", "receive", "build"]
+    lost = desk()
+    assert deploy(lost, "lock on the server was lost") == SENT
 
 
-def test_ctrl_c_while_it_is_asked_leaves_no_container(
-    layout, config, deployed, root, monkeypatch
-) -> None:
-    def interrupt(*words: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(pipeline.release, "probe", interrupt)
-    scripted = Scripted(layout, config, deployed, root)
-    with lock.hold(scripted.host, layout, "ann") as held:
-        deploy = scripted.deploy(held)
-        names = scripted.script(deploy, {"start": "new-id\n"})
-        with pytest.raises(KeyboardInterrupt):
-            deploy.run()
-    assert names[scripted.host.ran[-1]] == "discard"
+def test_a_full_disk_is_refused_before_anything_is_sent(desk, deployed) -> None:
+    full = desk(replace(deployed, disk_free=10**6))
+    assert deploy(full, "disk has 1.0 MB free") == []
 
 
-def test_a_full_disk_is_refused_before_anything_is_sent(run, deployed) -> None:
-    _, ran = run(replace(deployed, disk_free=10**6), "disk has 1.0 MB free")
-    assert ran == []
+def test_the_lock_tells_each_step(desk) -> None:
+    plain = desk()
+    deploy(plain)
+    heard = [text.strip() for text in plain.host.holder.heard]
+    assert [word for word in heard if word] == [*plain.steps, "."]
 
 
-def test_the_lock_tells_each_step(run, deployed) -> None:
-    scripted, _ = run(deployed, **GOES_WELL)
-    heard = [text.strip() for text in scripted.host.holder.heard]
-    assert [word for word in heard if word] == [*scripted.steps, "."]
-
-
-def test_only_the_change_is_sent(run, deployed, root) -> None:
+def test_only_the_change_is_sent(desk, root) -> None:
     (root / "more.py").write_text("1")
     before = Manifest(tuple(e for e in read_tree(root).entries if e.path != "more.py"))
-    scripted, _ = run(deployed, manifest=before.text, **GOES_WELL)
-    assert "1 of 2 files" in scripted.output.getvalue()
+    plain = desk(said={"files.read_text": before.text})
+    deploy(plain)
+    assert "1 of 2 files" in plain.output.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -409,8 +424,18 @@ def test_only_the_change_is_sent(run, deployed, root) -> None:
     ],
 )
 def test_a_new_name_sorts_after_every_name_before(
-    layout, config, deployed, root, newest: str, name: str
+    desk, deployed, newest: str, name: str
 ) -> None:
-    scripted = Scripted(layout, config, replace(deployed, newest=newest), root)
-    with lock.hold(scripted.host, layout, "ann") as held:
-        assert scripted.deploy(held).new_name("abcdef0123") == f"{name}-abcdef0"
+    named = desk(replace(deployed, newest=newest))
+    with lock.hold(named.host, named.layout, "ann") as held:
+        assert named.change(held).new_name("abcdef0123") == f"{name}-abcdef0"
+
+
+def test_dockers_packages_are_those_of_the_distribution(desk, bare, ready) -> None:
+    first = desk(bare)
+    first.world.facts = ready
+    first.world.serves = ""
+    deploy(first)
+    wanted = first.world.of("server.install")["packages"]
+    assert server.install(wanted).text in first.host.ran
+    assert wanted[0] == "docker.io"

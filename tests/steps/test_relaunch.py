@@ -1,247 +1,313 @@
-"""`inv rollback` and `inv restart` on a scripted server: which release, in which order."""
+"""`inv rollback` and `inv restart` on a server in memory: which release, in which order."""
 
-import io
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
-from rich.console import Console
 
-from stagetools.deploy import relaunch
+from stagetools.deploy import on_copy, relaunch
 from stagetools.deploy.change import Change
-from stagetools.deploy.commands import (
-    compose,
-    database,
-    files,
-    proxy,
-    releases,
-    server,
-    site,
-)
 from stagetools.deploy.facts import Record
-from stagetools.deploy.limits import HEALTH, KEEP
-from stagetools.deploy.shell import Command
-from stagetools.deploy.stage import Stage
-from stagetools.deploy.steps import proxy as steps_proxy
-from stagetools.deploy.terminal import Terminal
 from stagetools.errors import StageError, UsageError
 from tests.steps.conftest import OLD
-from tests.steps.scripted import ScriptedHost, failure
+from tests.steps.scripted import failure
+from tests.steps.world import Scene
 
 FIRST = "20260131-060000-1111111"
 RECORDS = [
-    Record(release=OLD, fingerprint="f2", who="ann", commit="c2", at="t"),
+    Record(
+        release=OLD, fingerprint="f2", who="ann", commit="c2", at="t",
+        migrations=("shop.0002",),
+    ),
     Record(release=FIRST, fingerprint="f1", tree="t1", who="ann", commit="c1", at="t"),
-]
-KNOWS = {"unknown": [], "breaking": [], "irreversible": []}
-WELL = '{"well": true, "said": "200"}\n'
-RUNS = "container running, exit code 0, restarts 0\n"
+]  # fmt: skip
+SICK = failure('{"well": false, "said": "503 no"}\n')
+UNKNOWN = json.dumps({"unknown": ["shop.0002"], "irreversible": []})
+NONE = json.dumps({"unknown": [], "irreversible": []})
 
 
 @pytest.fixture
-def desk(layout, config, deployed, monkeypatch) -> Callable[..., tuple[Stage, dict]]:
-    """A stage whose server answers by the commands' short names."""
+def desk(layout, config, deployed, monkeypatch) -> Callable[..., Scene]:
+    """A stage on which `OLD` serves, and `FIRST` is kept."""
 
     def desk(
-        of: str, *, records: list[Record] = RECORDS, **answers
-    ) -> tuple[Stage, dict]:
-        new = f"20260131-080000-{of.rpartition('-')[2]}"
-        monkeypatch.setattr(Change, "new_name", lambda change, made_of: new)
-        monkeypatch.setattr(server_steps(), "look", lambda host, layout: deployed)
-
-        def prune(serving: str) -> Command:
-            bounds = {"snapshots": KEEP.snapshots, "cache": KEEP.build_cache}
-            return releases.prune(layout, serving=serving, keep=KEEP.releases, **bounds)
-
-        words = (str(layout.socket(new)), "--limit", str(HEALTH.start))
-        named = {
-            "records": releases.records(layout),
-            "again": releases.again(layout, of, new),
-            "configure": files.write_text(layout.compose_env(new)),
-            "known": database.run(layout, new, "known"),
-            "unknown": database.run(layout, OLD, "unknown"),
-            "rehearse": database.run(layout, OLD, "rehearse-reverse"),
-            "snapshot": database.run(layout, OLD, "snapshot", f"before-{new}"),
-            "reverse": database.run(layout, OLD, "reverse"),
-            "start": compose.start_beside(layout, new, serving=OLD),
-            "probe": compose.probe(
-                "new-id", *words, "--refusals", str(HEALTH.refusals)
-            ),
-            "last lines": compose.last_lines("new-id", 15),
-            "discard": compose.discard("new-id"),
-            "claim": steps_proxy.claim(layout, config),
-            "exception": proxy.except_site(layout, ""),
-            "switch": site.switch(layout, new),
-            "drain": site.drain(layout, OLD),
-            "stop": compose.stop("old-id"),
-            "prune": prune(new),
-            "take away": prune(OLD),
-        }
-        said = {
-            "records": "".join(f"1000\t{record.to_json()}\n" for record in records),
-            "known": '{"known": ["shop.0001"]}',
-            "unknown": json.dumps(KNOWS),
-            "snapshot": '{"snapshot": "/b/x"}',
-            "rehearse": '{"reversed": 0}',
-            "reverse": '{"reversed": 0}',
-            "start": "new-id\n",
-            "probe": WELL,
-            "last lines": RUNS,
-        } | {name.replace("_", " "): answer for name, answer in answers.items()}
-        host = ScriptedHost({c.text: said.get(name, "") for name, c in named.items()})
-        terminal = Terminal(Console(file=io.StringIO(), width=200), yes=True)
-        return Stage(host, layout, config, terminal), {
-            c.text: n for n, c in named.items()
-        }
+        *, records: list[Record] = RECORDS, yes: bool = True, said: Any = None, **more
+    ) -> Scene:
+        known = "".join(f"1000\t{record.to_json()}\n" for record in records)
+        answers = {"releases.records": known, "task: unknown": NONE} | (said or {})
+        facts = replace(deployed, **more.pop("facts", {}))
+        made = Scene(layout, config, facts, yes=yes, answers=answers)
+        for name, value in more.items():
+            setattr(made.world, name, value)
+        monkeypatch.setattr(on_copy.time, "monotonic", lambda: made.world.now)
+        monkeypatch.setattr(
+            Change, "new_name", lambda change, of: f"20260131-080000-{of}"
+        )
+        return made
 
     return desk
 
 
-def server_steps():
-    from stagetools.deploy.steps import server as steps
-
-    assert server.look  # the command; the step of that name is replaced
-    return steps
-
-
-def ran(stage: Stage, names: dict) -> list[str]:
-    """The commands that ran after the lock's, by their short names."""
-    return [names[text] for text in stage.host.ran[1:]]
+def refused(action: Callable[..., None], scene: Scene, **options: Any) -> StageError:
+    with pytest.raises(StageError) as caught:
+        action(scene.stage, **options)
+    assert caught.value.remedy
+    return caught.value
 
 
 LIVE = [
-    "start",
-    "probe",
-    "claim",
-    "exception",
-    "switch",
-    "drain",
-    "last lines",
-    "stop",
-    "prune",
+    *("site.claim_domains", "proxy.except_site", "site.switch", "site.drain"),
+    *("compose.last_lines", "compose.stop", "releases.prune"),
 ]
-BEFORE = ["records", "again", "configure", "known", "unknown"]
+ASKED = ["compose.start_beside", "compose.probe"]
+LOOKED = ["server.look", "releases.records"]
+PREPARED = ["releases.again", "files.write_text"]
+BEFORE = [*LOOKED, *PREPARED, "task: known", "task: unknown"]
+TAKEN_AWAY = ["true", "compose.sweep", "data.discard", "releases.prune"]
+REHEARSED = [
+    *("task: snapshot", "data.seed", "files.write_text", "rehearse: reverse"),
+    *("task: unknown", "compose.create_beside", "compose.start", "compose.probe"),
+    "compose.halt",
+]
+HELD = [
+    *("site.hold", "site.drain", "compose.freeze", "data.copy", "task: reverse"),
+    *("compose.start", "compose.probe", *LIVE[:3]),
+    *("site.resume", "data.retire", "releases.prune"),
+]
+NEW = "20260131-080000-1111111"
 
 
-def written(stage: Stage) -> dict:
-    (text,) = [
-        text
-        for text in stage.host.sent
-        if "current.sock" in text and "next.sock" in text
-    ]
-    return json.loads(stage.host.sent[text])
+# --- a rollback ------------------------------------------------------------------------------
 
 
 def test_a_rollback_serves_the_release_before(desk) -> None:
-    stage, names = desk(FIRST)
-    relaunch.rollback(stage)
-    assert ran(stage, names) == [*BEFORE, *LIVE]
-    record = written(stage)
-    assert (record["origin"], record["why"], record["tree"]) == (
-        FIRST,
-        "rollback",
-        "t1",
-    )
+    scene = desk()
+    relaunch.rollback(scene.stage)
+    assert scene.world.names == [*BEFORE, *ASKED, *LIVE]
+    record = scene.written
+    assert (record.origin, record.why, record.tree) == (FIRST, "rollback", "t1")
+    assert scene.world.visitors == NEW
 
 
-def test_migrations_that_break_the_older_release_are_undone_first(desk) -> None:
-    undo = {
-        "unknown": ["shop.0002"],
-        "breaking": [["shop.0002", "x"]],
-        "irreversible": [],
-    }
-    stage, names = desk(FIRST, unknown=json.dumps(undo))
-    relaunch.rollback(stage)
-    assert ran(stage, names) == [*BEFORE, "rehearse", "snapshot", "reverse", *LIVE]
+def test_migrations_that_it_does_not_know_are_undone_on_a_copy(desk) -> None:
+    scene = desk(said={"task: unknown": [UNKNOWN, NONE]})
+    relaunch.rollback(scene.stage)
+    world, own = scene.world, scene.layout.data_copy(NEW)
+    assert world.names == [*BEFORE, *REHEARSED, *HELD]
+    assert scene.steps == [
+        *("Prepare", "Snapshot", "Rehearse", "Hold", "Undo", "Start", "Switch"),
+        *("Clean up", "Prune"),
+    ]
+    assert "This undoes shop.0002" in scene.output.getvalue()
+    undone = world.of("task: reverse")  # with the code of the newer one
+    assert (undone["release"], undone["data"]) == (OLD, own)
+    assert world.of("site.hold")["release"] == OLD
+    assert world.of("site.switch")["held"] == "old-id"
+    assert f"STAGETOOLS_DATA={own}\n" in world.sent["files.write_text"].decode()
+    assert (world.visitors, world.containers, world.copies) == (NEW, {NEW}, {NEW})
 
 
-def test_migrations_that_it_can_live_with_are_undone_afterwards(desk) -> None:
-    undo = KNOWS | {"unknown": ["shop.0002"]}
-    stage, names = desk(FIRST, unknown=json.dumps(undo))
-    relaunch.rollback(stage)
-    assert ran(stage, names) == [*BEFORE, *LIVE, "snapshot", "reverse"]
+def test_what_would_stay_applied_is_refused_before_anybody_waits(desk) -> None:
+    scene = desk(said={"task: unknown": UNKNOWN})
+    error = refused(relaunch.rollback, scene)
+    assert error.what == "Undo: shop.0002 would stay applied."
+    assert error.untouched == f"{OLD} goes on serving. Its database was not touched."
+    assert "site.hold" not in scene.world.names
+    assert scene.world.names[-4:] == TAKEN_AWAY
 
 
-def test_what_cannot_be_undone_is_refused_before_anything_is_done(
-    desk, refused
-) -> None:
-    undo = {
-        "unknown": ["s.0002"],
-        "breaking": [],
-        "irreversible": [["s.0002", "RunPython"]],
-    }
-    stage, names = desk(FIRST, unknown=json.dumps(undo))
-    error = refused(relaunch.rollback, stage)
+def test_what_cannot_be_undone_is_refused_before_anything_is_done(desk) -> None:
+    undo = {"unknown": ["s.0002"], "irreversible": [["s.0002", "RunPython"]]}
+    scene = desk(said={"task: unknown": json.dumps(undo)})
+    error = refused(relaunch.rollback, scene)
     assert "s.0002 RunPython" in error.what
     assert "--restore-database" in error.remedy
-    assert ran(stage, names) == [*BEFORE, "take away"]
+    assert scene.world.names == [*BEFORE, *TAKEN_AWAY]
 
 
-def test_an_older_release_that_is_not_healthy_never_serves(desk, refused) -> None:
-    sick = failure('{"well": false, "said": "503 no"}\n')
-    stage, names = desk(FIRST, probe=sick)
-    error = refused(relaunch.rollback, stage)
+def test_nothing_is_undone_unless_the_answer_is_yes(desk) -> None:
+    scene = desk(yes=False, said={"task: unknown": UNKNOWN})
+    assert "This undoes shop.0002" in refused(relaunch.rollback, scene).what
+    assert scene.world.names == [*BEFORE, *TAKEN_AWAY]
+
+
+def test_an_undoing_that_fails_in_the_rehearsal_lets_nobody_wait(desk) -> None:
+    said = {"task: unknown": [UNKNOWN, NONE], "rehearse: reverse": failure("no column")}
+    scene = desk(said=said)
+    error = refused(relaunch.rollback, scene)
+    assert "cannot be undone on a copy" in error.what
+    assert error.untouched == f"{OLD} goes on serving. Its database was not touched."
+    assert "site.hold" not in scene.world.names
+
+
+def test_an_older_release_that_is_not_well_on_the_copy_lets_nobody_wait(desk) -> None:
+    scene = desk(said={"task: unknown": [UNKNOWN, NONE], "compose.probe": SICK})
+    assert "503 no" in refused(relaunch.rollback, scene).what
+    assert "site.hold" not in scene.world.names
+    assert (scene.world.visitors, scene.world.containers) == (OLD, {OLD})
+
+
+def test_a_long_wait_is_asked_for_with_what_visitors_get(desk) -> None:
+    said = {"task: unknown": [UNKNOWN, NONE]}
+    scene = desk(said=said, takes={"rehearse: reverse": 40, "task: reverse": 40})
+    relaunch.rollback(scene.stage)
+    words = "Visitors will wait for about 40 s, and get an error after 30 s"
+    assert words in scene.output.getvalue()
+    assert scene.world.visitors == NEW  # late, as was agreed
+    scene = desk(yes=False, said={"task: unknown": [NONE]})
+    relaunch.rollback(scene.stage)  # nothing to ask
+
+
+def test_one_that_is_later_than_rehearsed_goes_back(desk) -> None:
+    scene = desk(said={"task: unknown": [UNKNOWN, NONE]}, takes={"task: reverse": 23})
+    assert "Visitors have waited for 23 s" in refused(relaunch.rollback, scene).what
+    assert scene.world.names[-5:] == ["true", "site.resume", *TAKEN_AWAY[1:]]
+    assert scene.world.visitors == OLD
+
+
+def test_an_older_release_that_is_not_healthy_never_serves(desk) -> None:
+    scene = desk(said={"compose.probe": SICK})
+    error = refused(relaunch.rollback, scene)
     assert "503 no" in error.what
-    assert ran(stage, names) == [
-        *BEFORE,
-        "start",
-        "probe",
-        "last lines",
-        "discard",
-        "take away",
+    refusal = ["compose.last_lines", "compose.discard"]
+    assert scene.world.names == [*BEFORE, *ASKED, *refusal, *TAKEN_AWAY]
+    assert error.untouched == f"{OLD} goes on serving. Its database was not touched."
+
+
+# --- a restore --------------------------------------------------------------------------------
+
+RESTORED = [
+    *LOOKED, "data.snapshot_age", *PREPARED, "data.seed", "files.write_text",
+    *ASKED, *LIVE[:4], "compose.stop", "data.retire", "releases.prune",
+]  # fmt: skip
+
+
+def test_a_restore_serves_the_older_release_with_its_snapshot(desk) -> None:
+    scene = desk()
+    relaunch.rollback(scene.stage, restore_database=True)
+    world = scene.world
+    assert world.names == RESTORED
+    assert scene.steps == [
+        *("Prepare", "Restore", "Start", "Switch", "Drain", "Clean up", "Prune"),
     ]
+    assert world.of("data.seed")["snapshot"] == f"before-{OLD}"
+    assert "written in the last 3 h is lost" in scene.output.getvalue()
+    own = scene.layout.data_copy(NEW)
+    assert f"STAGETOOLS_DATA={own}\n" in world.sent["files.write_text"].decode()
+    assert world.of("data.retire")["live"] == own
+    assert (world.visitors, world.containers) == (NEW, {NEW})
+
+
+def test_the_snapshot_is_that_of_the_first_migration_since(desk) -> None:
+    later = replace(RECORDS[0], release="20260131-073000-2222222")
+    scene = desk(records=[later, *RECORDS])
+    relaunch.rollback(scene.stage, to=FIRST, restore_database=True)
+    assert scene.world.of("data.seed")["snapshot"] == f"before-{OLD}"
+
+
+def test_where_nothing_was_migrated_since_nothing_is_restored(desk) -> None:
+    scene = desk(records=[replace(r, migrations=()) for r in RECORDS])
+    with pytest.raises(UsageError, match="has migrated the database"):
+        relaunch.rollback(scene.stage, restore_database=True)
+    assert scene.world.names == [*LOOKED, "true"]
+
+
+def test_a_snapshot_that_is_gone_is_told_before_anything_is_done(desk) -> None:
+    scene = desk(said={"data.snapshot_age": failure()})
+    error = refused(relaunch.rollback, scene, restore_database=True)
+    assert f"before-{OLD} is no longer kept" in error.what
+    assert scene.world.names == [*LOOKED, "data.snapshot_age", "true"]
+
+
+def test_nothing_is_lost_unless_the_answer_is_yes(desk) -> None:
+    scene = desk(yes=False)
+    error = refused(relaunch.rollback, scene, restore_database=True)
+    assert "is lost from the live database" in error.what
+    assert scene.world.names == [*LOOKED, "data.snapshot_age", "true"]
+    assert error.untouched == f"{OLD} goes on serving. Its database was not touched."
+
+
+def test_a_restored_release_that_is_not_well_leaves_the_newer_one_serving(desk) -> None:
+    scene = desk(said={"compose.probe": SICK})
+    error = refused(relaunch.rollback, scene, restore_database=True)
+    assert error.untouched == f"{OLD} goes on serving. Its database was not touched."
+    world = scene.world
+    assert (world.visitors, world.containers, world.copies) == (OLD, {OLD}, set())
+
+
+# --- which release ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("to", [FIRST, "c1", FIRST[:15], "1111111", "1111"])
 def test_a_release_is_named_as_it_is_listed(desk, to: str) -> None:
-    stage, _ = desk(FIRST)
-    relaunch.rollback(stage, to=to)
-    assert written(stage)["origin"] == FIRST
+    scene = desk()
+    relaunch.rollback(scene.stage, to=to)
+    assert scene.written.origin == FIRST
 
 
 @pytest.mark.parametrize("to", ["never", "2027"])
 def test_a_release_that_is_not_there_is_told(desk, to: str) -> None:
-    stage, _ = desk(FIRST)
     with pytest.raises(UsageError, match=f"no release '{to}'"):
-        relaunch.rollback(stage, to=to)
+        relaunch.rollback(desk().stage, to=to)
 
 
 def test_a_beginning_that_fits_several_releases_is_told(desk) -> None:
-    stage, _ = desk(FIRST)
     with pytest.raises(UsageError, match=f"several releases: {OLD}, {FIRST}"):
-        relaunch.rollback(stage, to="2026")
+        relaunch.rollback(desk().stage, to="2026")
 
 
 def test_without_an_earlier_release_there_is_no_way_back(desk) -> None:
-    stage, _ = desk(FIRST, records=RECORDS[:1])
     with pytest.raises(UsageError, match="no earlier release"):
-        relaunch.rollback(stage)
+        relaunch.rollback(desk(records=RECORDS[:1]).stage)
 
 
 def test_a_release_whose_image_is_gone_is_passed_over(desk) -> None:
-    stage, names = desk(FIRST)
-    (records,) = [text for text, name in names.items() if name == "records"]
-    stage.host.script[records] = f"\t{RECORDS[1].to_json()}\n"
+    scene = desk(said={"releases.records": f"\t{RECORDS[1].to_json()}\n"})
     with pytest.raises(UsageError, match="no earlier release"):
-        relaunch.rollback(stage)
+        relaunch.rollback(scene.stage)
+
+
+# --- a restart --------------------------------------------------------------------------------
 
 
 def test_a_restart_is_the_same_release_in_a_new_container(desk) -> None:
-    stage, names = desk(OLD)
-    relaunch.restart(stage)
-    assert ran(stage, names) == ["again", "configure", *LIVE]
-    assert written(stage)["why"] == "restart"
-    assert written(stage)["origin"] == OLD
+    scene = desk()
+    relaunch.restart(scene.stage)
+    assert scene.world.names == ["server.look", *PREPARED, *ASKED, *LIVE]
+    assert (scene.written.why, scene.written.origin) == ("restart", OLD)
 
 
-def test_what_does_not_run_cannot_be_restarted_or_rolled_back(
-    desk, deployed, monkeypatch
-) -> None:
-    stage, _ = desk(OLD)
-    nothing = replace(deployed, release="", record=None, containers=())
-    monkeypatch.setattr(server_steps(), "look", lambda host, layout: nothing)
+def test_it_goes_on_with_the_database_that_is_live(desk, layout) -> None:
+    live = layout.data_copy(OLD)
+    scene = desk(facts={"data_dir": live})
+    relaunch.restart(scene.stage)
+    written = scene.world.sent["files.write_text"].decode()
+    assert f"STAGETOOLS_DATA={live}\n" in written
+
+
+def test_an_account_of_an_older_version_is_brought_up_to_date_first(desk) -> None:
+    for old in ({"overlays": ""}, {"home_is_roots": False}):
+        scene = desk(facts=old)
+        relaunch.restart(scene.stage)
+        assert scene.steps[0] == "Account"
+        assert scene.world.names[1:4] == [
+            *("compose.write_overlays", "server.ensure_account", "server.look")
+        ]
+
+
+def test_a_restarted_release_that_crashes_at_once_gives_way(desk) -> None:
+    crashed = "Traceback\ncontainer exited, exit code 1, restarts 0\n"
+    scene = desk(said={"compose.last_lines": crashed})
+    error = refused(relaunch.restart, scene)
+    assert error.untouched == f"{OLD} goes on serving. Its database was not touched."
+    assert scene.world.visitors == OLD
+
+
+def test_what_does_not_run_cannot_be_restarted_or_rolled_back(desk) -> None:
     for action in (relaunch.restart, relaunch.rollback):
+        scene = desk(facts={"release": "", "record": None, "containers": ()})
         with pytest.raises(StageError, match="does not run") as caught:
-            action(stage)
+            action(scene.stage)
         assert "inv deploy --stage prod" in caught.value.remedy

@@ -1,6 +1,10 @@
 """A release: built, started, asked, switched to, drained; and every way in which it is not."""
 
 import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -12,14 +16,21 @@ from stagetools.errors import CommandFailed
 from tests.steps.conftest import OLD
 from tests.steps.scripted import ScriptedHost, failure
 
+ROOT = Path(__file__).parents[2]
+COMPOSE_YAML = ROOT / "template/compose.yaml"
+OVERLAYS = ROOT / "stagetools/deploy/overlays"
 NEW = "20260131-080000-abcdef0"
 OLD_ONE = Container("old-id", "shop_prod", OLD, "running", "Up 3 minutes")
 WELL = "line\ncontainer running, exit code 0, restarts 0\n"
 
 
-def probe(layout) -> str:
-    words = [str(layout.socket(NEW)), "--limit", str(HEALTH.start)]
-    return compose.probe("c1", *words, "--refusals", str(HEALTH.refusals)).text
+def words(layout, *more: str) -> list[str]:
+    """What a new release is asked, before the pages."""
+    asked = [str(layout.socket(NEW)), "--limit", str(HEALTH.start)]
+    return [*asked, "--refusals", str(HEALTH.refusals), *more]
+
+
+PAGES = ("--page", "/", "--host", "shop.test", "--secure")
 
 
 def logs(container: str = "c1") -> str:
@@ -39,7 +50,7 @@ def test_an_image_that_cannot_be_built_leaves_what_serves(layout, refused) -> No
         {compose.build(layout, NEW).text: failure("ERROR: no such file")}
     )
     error = refused(release.build, host, layout, NEW, print)
-    assert "What served shop_prod before goes on serving" in error.untouched
+    assert error.what == "Build: the image could not be built."
     assert error.__cause__.output == "ERROR: no such file"  # type: ignore[union-attr]
 
 
@@ -54,9 +65,68 @@ def test_a_container_that_does_not_start_leaves_what_serves(
     assert error.what == "Start: the release's container does not start."
 
 
-def test_a_healthy_release_is_not_sick(layout) -> None:
-    host = ScriptedHost({probe(layout): '{"well": true, "said": "200"}\n'})
-    assert release.probe(host, layout, NEW, "c1") is None
+def test_a_container_is_made_beside_what_serves(layout) -> None:
+    create = compose.create_beside(layout, NEW, serving=OLD).text
+    host = ScriptedHost({create: "c1\n"})
+    assert release.create_beside(host, layout, NEW, OLD) == "c1"
+
+
+def test_a_healthy_release_is_not_sick(layout, config) -> None:
+    host = ScriptedHost({"compose.probe": '{"well": true, "said": "200"}\n'})
+    assert release.probe(host, layout, config, NEW, "c1") is None
+    asked = compose.probe("c1", *words(layout, *PAGES)).text
+    assert host.ran == [asked]
+
+
+def test_the_pages_of_deploy_toml_are_asked_for_as_a_visitor_would(config) -> None:
+    plain = replace(config, probe=("/", "/shop/"), tls="off")
+    asked = ["--page", "/", "--page", "/shop/", "--host", "shop.test"]
+    assert release.pages(plain) == asked
+    assert release.pages(replace(config, probe=())) == []
+
+
+def test_a_release_of_an_older_version_is_asked_for_no_page(layout, config) -> None:
+    """Its probe knows no such words: argparse ends with 2."""
+    well = '{"well": true, "said": "200"}\n'
+    host = ScriptedHost({"compose.probe": [failure("usage:", status=2), well]})
+    assert release.probe(host, layout, config, NEW, "c1") is None
+    assert host.ran[1] == compose.probe("c1", *words(layout)).text
+
+
+@pytest.mark.parametrize("status", [1, 137])
+def test_a_page_that_fails_is_not_asked_around(layout, config, status: int) -> None:
+    said = failure('{"well": false, "said": "500 at /"}', status=status)
+    host = ScriptedHost({"compose.probe": said, logs(): "Traceback\n"})
+    sick = release.probe(host, layout, config, NEW, "c1")
+    assert sick == release.Sick("500 at /", "Traceback")
+    assert len(host.ran) == 2
+
+
+SERVING = Container("c1", "shop_prod", NEW, "running", "Up")
+
+
+def test_what_serves_is_asked_for_its_database_as_well(layout, config) -> None:
+    host = ScriptedHost({"compose.probe": '{"well": true}'})
+    assert release.trouble(host, layout, config, SERVING) == ""
+    socket, limit = str(layout.socket(NEW)), str(HEALTH.status)
+    once = [socket, "--limit", limit, "--refusals", "1"]
+    assert host.ran == [compose.probe("c1", *once, "--exact", *PAGES).text]
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (failure('{"well": false, "said": "503 unknown shop.0003"}'), "503 unknown shop.0003"),
+        (failure(""), "no answer"),
+        ([failure(status=2), '{"well": true}'], ""),
+        ([failure(status=2), failure('{"well": false, "said": "503"}')], "503"),
+    ],
+)  # fmt: skip
+def test_its_trouble_is_told_in_its_own_words(
+    layout, config, answer, words: str
+) -> None:
+    host = ScriptedHost({"compose.probe": answer})
+    assert release.trouble(host, layout, config, SERVING) == words
 
 
 @pytest.mark.parametrize(
@@ -68,18 +138,17 @@ def test_a_healthy_release_is_not_sick(layout) -> None:
         ('["said"]', "it ended while it started"),
     ],
 )  # fmt: skip
-def test_a_sick_release_says_why(layout, output: str, said: str) -> None:
-    host = ScriptedHost({probe(layout): failure(output), logs(): "Traceback\n"})
-    assert release.probe(host, layout, NEW, "c1") == release.Sick(said, "Traceback")
+def test_a_sick_release_says_why(layout, config, output: str, said: str) -> None:
+    host = ScriptedHost({"compose.probe": failure(output), logs(): "Traceback\n"})
+    sick = release.probe(host, layout, config, NEW, "c1")
+    assert sick == release.Sick(said, "Traceback")
 
 
-def test_a_refused_release_is_removed_and_its_last_lines_are_shown(
-    layout, refused
-) -> None:
+def test_a_refused_release_is_removed_and_its_last_lines_are_shown(refused) -> None:
     host = ScriptedHost({compose.discard("c1").text: "c1"})
 
     def refuse() -> None:
-        raise release.refuse(host, layout, "c1", release.Sick("503 no", "Traceback"))
+        raise release.refuse(host, "c1", release.Sick("503 no", "Traceback"))
 
     error = refused(refuse)
     assert host.ran == [compose.discard("c1").text]
@@ -96,17 +165,16 @@ def test_the_switch_writes_the_record_with_it(layout, deployed) -> None:
 
 
 def test_where_none_served_before_nothing_is_drained(layout) -> None:
-    outcome = release.drain_and_stop(ScriptedHost({}), layout, None, NEW, "c1")
+    host = ScriptedHost({})
+    outcome = release.drain_and_stop(host, layout, None, NEW, "c1", limit=300)
     assert not outcome.changed
 
 
 def test_the_old_release_is_drained_and_then_stopped(layout) -> None:
-    drain, stop = site.drain(layout, OLD).text, compose.stop("old-id").text
+    drain, stop = site.drain(layout, OLD, 300).text, compose.stop("old-id").text
     host = ScriptedHost({drain: "", logs(): WELL, stop: ""})
-    assert (
-        release.drain_and_stop(host, layout, OLD_ONE, NEW, "c1").text
-        == f"{OLD} stopped"
-    )
+    outcome = release.drain_and_stop(host, layout, OLD_ONE, NEW, "c1", limit=300)
+    assert outcome.text == f"{OLD} stopped"
     assert host.ran == [drain, logs(), stop]
 
 
@@ -122,33 +190,47 @@ def test_a_release_that_crashes_after_the_switch_gives_way_to_the_old_one(
     layout, refused, state: str
 ) -> None:
     drain, back = (
-        site.drain(layout, OLD).text,
+        site.drain(layout, OLD, 300).text,
         site.switch_back(layout, OLD, forget=NEW).text,
     )
     discard = compose.discard("c1").text
     script = {drain: "", logs(): f"Traceback\n{state}\n", back: "", discard: ""}
     host = ScriptedHost(script)
-    error = refused(release.drain_and_stop, host, layout, OLD_ONE, NEW, "c1")
+    error = refused(release.drain_and_stop, host, layout, OLD_ONE, NEW, "c1", limit=300)
+    assert isinstance(error, release.SwitchedBack)
     assert host.ran == [drain, logs(), back, discard]
     assert "it ended after the switch" in error.what
 
 
-def test_a_pause_waits_until_the_old_release_is_idle(layout) -> None:
-    commands = [
-        site.pause(layout).text,
-        site.drain(layout, OLD).text,
-        compose.halt("old-id").text,
-    ]
-    host = ScriptedHost(dict.fromkeys(commands, ""))
-    release.pause(host, layout, OLD_ONE)
-    assert host.ran == commands
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("", ""),
+        ("busy\n", "; some requests cut off, still under way"),
+        ("busy 1\n", "; 1 request cut off, still under way"),
+        ("busy 12\n", "; 12 requests cut off, still under way"),
+    ],
+)
+def test_what_a_drain_did_not_wait_for_is_told(layout, said: str, words: str) -> None:
+    script = {"site.drain": said, logs(): WELL, "compose.stop": ""}
+    host = ScriptedHost(script)
+    outcome = release.drain_and_stop(host, layout, OLD_ONE, NEW, "c1", limit=7)
+    assert outcome.text == f"{OLD} stopped{words}"
+    left = release.leave(host, layout, OLD_ONE, limit=7)
+    assert left.text == f"{OLD} stopped{words}"
+    assert host.names[-2:] == ["site.drain", "compose.stop"]
+    assert host.of("site.drain")["limit"] == 7
 
 
-def test_a_resumed_release_runs_before_it_is_found(layout) -> None:
-    commands = [compose.go_on("old-id").text, site.resume(layout).text]
+def test_a_held_release_is_frozen_once_it_is_idle(layout) -> None:
+    """Frozen first, the requests under way would never end."""
+    commands = ["site.hold", "site.drain", "compose.freeze"]
     host = ScriptedHost(dict.fromkeys(commands, ""))
-    release.resume(host, layout, OLD_ONE)
-    assert host.ran == commands
+    assert release.hold(host, layout, OLD_ONE, 8) == ""
+    assert host.names == commands
+    assert host.of("site.drain")["limit"] == 8
+    host.script["site.drain"] = "busy 2\n"
+    assert "2 requests cut off" in release.hold(host, layout, OLD_ONE, 8)
 
 
 def test_pruning_keeps_what_the_limits_say(layout) -> None:
@@ -169,23 +251,23 @@ def test_pruning_keeps_what_the_limits_say(layout) -> None:
 def test_workers_are_chosen_from_the_cores_unless_said(
     layout, deployed, config, cores: int, workers: int, wanted: int
 ) -> None:
-    from dataclasses import replace
-
-    text = release.configuration(
-        layout, replace(deployed, cores=cores), replace(config, workers=workers), NEW
-    )
+    facts, chosen = replace(deployed, cores=cores), replace(config, workers=workers)
+    text = release.configuration(layout, facts, chosen, NEW, facts.data_dir)
     assert f"WEB_CONCURRENCY={wanted}\n" in text
 
 
 def test_a_release_is_configured_by_the_name_and_the_server(
     layout, deployed, config
 ) -> None:
-    lines = release.configuration(layout, deployed, config, NEW).splitlines()
+    own = layout.data_copy(NEW)
+    lines = release.configuration(layout, deployed, config, NEW, own).splitlines()
     assert dict(line.split("=", 1) for line in lines) == {
         "STAGETOOLS_SYSTEM": "shop_prod",
         "STAGETOOLS_RELEASE": NEW,
         "STAGETOOLS_USER": "998:997",
         "STAGETOOLS_HOME": "/home/shop_prod",
+        "STAGETOOLS_DATA": f"/home/shop_prod/data-{NEW}",
+        "STAGETOOLS_REHEARSAL_NETWORK": "none",
         "STAGETOOLS_RUN_DIR": "/srv/stagetools/web/sites/shop_prod/run",
         "STAGETOOLS_TLS": "on",
         "ALLOWED_HOSTS": "shop.test",
@@ -198,21 +280,26 @@ def test_a_release_is_configured_by_the_name_and_the_server(
 def test_a_stage_may_say_how_much_memory_its_containers_have(
     layout, deployed, config
 ) -> None:
-    from dataclasses import replace
-
     small = replace(config, memory="512 MB")
-    text = release.configuration(layout, deployed, small, NEW)
+    text = release.configuration(layout, deployed, small, NEW, deployed.data_dir)
     assert f"STAGETOOLS_MEMORY={small.memory_bytes}\n" in text
 
 
-def test_compose_yaml_gets_each_variable_that_it_names(
+def test_a_rehearsal_has_a_network_only_where_that_is_said(
     layout, deployed, config
 ) -> None:
-    import re
-    from pathlib import Path
+    wants = replace(config, rehearsal_network=True)
+    text = release.configuration(layout, deployed, wants, NEW, deployed.data_dir)
+    assert "STAGETOOLS_REHEARSAL_NETWORK=bridge\n" in text
 
-    compose_yaml = Path(__file__).parents[2] / "template/compose.yaml"
-    asked = set(re.findall(r"\$\{(\w+)", compose_yaml.read_text()))
+
+def test_the_compose_files_get_each_variable_that_they_name(
+    layout, deployed, config
+) -> None:
+    asked = set(re.findall(r"\$\{(\w+)", COMPOSE_YAML.read_text()))
     asked.remove("STAGETOOLS_LOG")  # which `inv manage` alone sets
-    text = release.configuration(layout, deployed, config, NEW)
+    for name in get_args(compose.Overlay):
+        overlay = OVERLAYS / f"{name}.yaml"
+        asked |= set(re.findall(r"\$\{(\w+)", overlay.read_text()))
+    text = release.configuration(layout, deployed, config, NEW, deployed.data_dir)
     assert asked == {line.partition("=")[0] for line in text.splitlines()}

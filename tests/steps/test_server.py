@@ -89,8 +89,8 @@ def test_an_installation_that_fails_ends_the_deploy(bare, config) -> None:
 
 
 def test_an_account_that_is_there_is_unchanged(layout) -> None:
-    command = commands.ensure_account(layout).text
-    host = ScriptedHost({command: ["created user shop_prod\ncreated secrets\n", ""]})
+    made = ["created user shop_prod\ncreated secrets\n", ""]
+    host = ScriptedHost({"server.ensure_account": made, "compose.write_overlays": ""})
     first = server.ensure_account(host, layout)
     assert first.changed
     assert first.text == "made user shop_prod, secrets in /home/shop_prod"

@@ -100,6 +100,13 @@ def test_the_library_is_rendered_as_real_files_and_verbatim(template, render):
     assert not (project.path / "stagetools").is_symlink()
 
 
+class _Compose(yaml.SafeLoader):
+    """Compose's files may take values of the file below them back."""
+
+
+_Compose.add_constructor("!reset", lambda loader, node: loader.construct_sequence(node))
+
+
 def test_files_that_a_program_reads_are_well_formed(render):
     project = render(project_name=HOSTILE_NAME)
     for name in project.files:
@@ -107,7 +114,7 @@ def test_files_that_a_program_reads_are_well_formed(render):
             case ".toml":
                 tomllib.loads(project.read(name))
             case ".yml" | ".yaml":
-                yaml.safe_load(project.read(name))
+                yaml.load(project.read(name), Loader=_Compose)  # noqa: S506 - a SafeLoader
     editor = configparser.ConfigParser()
     editor.read_string("[top]\n" + project.read(".editorconfig"))
 

@@ -1,15 +1,22 @@
 """The installation's own compose project: building, starting beside, stopping."""
 
+import hashlib
 from collections.abc import Sequence
+from importlib import resources
+from pathlib import PurePosixPath
+from typing import Literal, get_args
 
 from stagetools.deploy.layout import Layout
 from stagetools.deploy.shell import Command, looks, loosely, prints, script, sh
 
 __all__ = [
+    "OVERLAYS",
+    "Overlay",
     "build",
     "compose_words",
+    "create_beside",
     "discard",
-    "go_on",
+    "freeze",
     "halt",
     "interrupt",
     "last_lines",
@@ -17,9 +24,26 @@ __all__ = [
     "managing",
     "probe",
     "run_inside",
+    "start",
     "start_beside",
     "stop",
+    "sweep",
+    "write_overlays",
 ]
+
+Overlay = Literal["serve", "task", "rehearse"]
+"""What a container of the release is for; each is a file in `overlays/`."""
+
+
+def _overlays() -> dict[str, str]:
+    folder = resources.files("stagetools.deploy") / "overlays"
+    names = get_args(Overlay)
+    return {name: (folder / f"{name}.yaml").read_text("utf-8") for name in names}
+
+
+_TEXTS = _overlays()
+OVERLAYS = hashlib.sha256("".join(_TEXTS.values()).encode()).hexdigest()
+"""SHA-256 of the overlays, as `commands.server.look` takes it of those on the server."""
 
 # The installation's web containers; not those of `compose run`, which serve nobody.
 _MINE = """
@@ -28,13 +52,41 @@ mine="--filter label=com.docker.compose.project=$project
 """
 
 
-def compose_words(layout: Layout, release: str, *words: str) -> tuple[object, ...]:
-    """`docker compose …` as it is said of one release."""
+def compose_words(
+    layout: Layout,
+    release: str,
+    *words: str,
+    overlay: Overlay = "serve",
+    data: PurePosixPath | None = None,
+) -> tuple[object, ...]:
+    """`docker compose …` as it is said of one release.
+
+    The files are named, so that a docker-compose.override.yml of the developer's own machine
+    is never merged in. `data` is a database directory other than the release's own.
+    """
+    source = layout.source(release)
     return (
+        *(("env", f"STAGETOOLS_DATA={data}") if data else ()),
         *("docker", "compose", "--project-name", layout.system.container),
-        *("--project-directory", layout.source(release)),
+        *("--project-directory", source),
+        *("--file", source / "compose.yaml", "--file", layout.overlay(overlay)),
         *("--env-file", layout.compose_env(release)),
         *words,
+    )
+
+
+def write_overlays(layout: Layout) -> Command:
+    """Leave the overlays on the server, where only root may write."""
+    return script(
+        """
+        dir=$1; shift
+        install -d -m 0755 "$dir"
+        for name in serve task rehearse; do
+          printf '%s' "$1" >"$dir/$name.new"; mv -T "$dir/$name.new" "$dir/$name.yaml"; shift
+        done
+        """,
+        layout.overlays_dir,
+        *(_TEXTS[name] for name in get_args(Overlay)),
     )
 
 
@@ -51,6 +103,18 @@ def start_beside(layout: Layout, release: str, *, serving: str) -> Command:
     approved them, and none may take over. They leave as in any stop, for one of them may
     be finishing a request.
     """
+    return _beside(layout, release, serving, "up", "--detach")
+
+
+def create_beside(layout: Layout, release: str, *, serving: str) -> Command:
+    """The same, but the container is only made, and starts with `start`.
+
+    While another container is frozen Compose can start none, but the engine can.
+    """
+    return _beside(layout, release, serving, "up", "--no-start")
+
+
+def _beside(layout: Layout, release: str, serving: str, *how: str) -> Command:
     command = script(
         f"""
         project=$1 release=$2 serving=$3; shift 3
@@ -61,16 +125,25 @@ def start_beside(layout: Layout, release: str, *, serving: str) -> Command:
           test "$of" = "$serving" || {{ docker stop "$id" && docker rm "$id"; }} >/dev/null
         done
         there=$(docker ps --all --quiet $mine | wc -l)
-        "$@" --progress quiet up --detach --no-deps --no-recreate --no-build \\
-          --scale "web=$((there + 1))" web >&2
+        "$@" --no-deps --no-recreate --no-build --scale "web=$((there + 1))" web >&2
         docker ps --all --quiet --no-trunc $mine --filter "label=stagetools.release=$release"
         """,
         layout.system.container,
         release,
         serving,
-        *compose_words(layout, release),
+        *compose_words(layout, release, "--progress", "quiet", *how),
     )
     return prints(command, "<container>")
+
+
+def start(container: str) -> Command:
+    """Start a container that was made or halted."""
+    return sh("docker", "start", container)
+
+
+def freeze(container: str) -> Command:
+    """Let no process of the container go on; what it has written stays as it is."""
+    return sh("docker", "pause", container)
 
 
 def probe(container: str, *words: str) -> Command:
@@ -85,18 +158,27 @@ def stop(container: str) -> Command:
 
 
 def halt(container: str) -> Command:
-    """Stop one container, which may go on later."""
+    """Stop one container that serves nobody; it may start again."""
     return sh("docker", "stop", container)
-
-
-def go_on(container: str) -> Command:
-    """Start a stopped container."""
-    return sh("docker", "start", container)
 
 
 def discard(container: str) -> Command:
     """Remove a container that never served, at once."""
     return sh("docker", "rm", "--force", container)
+
+
+def sweep(layout: Layout, release: str) -> Command:
+    """Remove every container of a release that does not serve, at once."""
+    return script(
+        f"""
+        project=$1
+        {_MINE}
+        docker ps --all --quiet $mine --filter "label=stagetools.release=$2" |
+          xargs -r docker rm --force >/dev/null
+        """,
+        layout.system.container,
+        release,
+    )
 
 
 def run_inside(container: str, words: Sequence[str], *, tty: bool = False) -> Command:

@@ -41,6 +41,7 @@ def look(layout: Layout) -> Command:
         layout.home,
         layout.system.database_sqlite_path,
         LAYOUT,
+        layout.overlays_dir,
     )
     return looks(command)
 

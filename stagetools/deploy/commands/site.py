@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 
 from stagetools.deploy.layout import WEB_DIR, Layout
-from stagetools.deploy.limits import SHUTDOWN
 from stagetools.deploy.shell import Command, loosely, script, script_file
 
 __all__ = [
     "TAKEN",
     "claim_domains",
     "drain",
-    "pause",
+    "hold",
     "resume",
     "switch",
     "switch_back",
@@ -62,20 +61,29 @@ def _limit(max_body: int) -> str:
     return f"max_body_{max_body}_{min(max((max_body - 1).bit_length(), 20), 40)}"
 
 
-def switch(layout: Layout, release: str) -> Command:
+def switch(layout: Layout, release: str, *, held: str = "") -> Command:
     """Send all new requests to the release: one rename(2), on disk before it returns.
 
     Standard input is the release's record, written first: what serves is always known.
+    Where the visitors of the container `held` wait, it must still be frozen: what it had
+    written since it was copied would be lost. A changed environment is approved by this.
     """
     return script(
         """
         cd "$1"; test -S "run/$2.sock"
-        umask 022; cat >"$3.new"; mv -T "$3.new" "$3"
+        if test -n "$4"; then
+          test "$(cut -d' ' -f1 "$6")" = "$4"
+          test "$(docker inspect --format '{{.State.Paused}}' "$4")" = true
+        fi
+        umask 022; cat >"$3.new"; mv -T "$3.new" "$3"; rm -f "$5.before"
         ln -sfn "run/$2.sock" next.sock; mv -T next.sock current.sock; sync -f . "$3"
         """,
         layout.site_dir,
         release,
         layout.record(release),
+        held,
+        layout.env_file,
+        layout.hold_file,
     )
 
 
@@ -96,20 +104,46 @@ def switch_back(layout: Layout, release: str, *, forget: str) -> Command:
     )
 
 
-def pause(layout: Layout) -> Command:
-    """Let the proxy find no release: visitors wait there, for `lb_try_duration`."""
-    return script('cd "$1"; mv -T current.sock paused.sock', layout.site_dir)
+def hold(layout: Layout, release: str, container: str) -> Command:
+    """Let visitors wait at the proxy: the socket of the release bears another name.
 
-
-def resume(layout: Layout) -> Command:
-    """Take a pause back, if it was not ended by a switch."""
+    It is written down first, in memory: whoever comes next undoes it (`resume`). After a power
+    cut there is nothing to undo, for gunicorn makes its socket anew.
+    """
     return script(
-        'cd "$1"; test -L current.sock || mv -T paused.sock current.sock',
+        """
+        cd "$1"; test "$(readlink current.sock)" = "run/$2.sock"; test -S "run/$2.sock"
+        printf '%s %s\\n' "$3" "$2" >"$4.new"; mv -T "$4.new" "$4"
+        mv -T "run/$2.sock" "run/$2.held"
+        """,
         layout.site_dir,
+        release,
+        container,
+        layout.hold_file,
     )
 
 
-def drain(layout: Layout, release: str, limit: int = SHUTDOWN.drain) -> Command:
+def resume(layout: Layout) -> Command:
+    """Let the held release go on; or remove it, where another one serves already."""
+    return script(
+        """
+        test -f "$2" || exit 0
+        read -r container release <"$2"; cd "$1"
+        if test "$(readlink current.sock)" = "run/$release.sock"; then
+          docker unpause "$container" >/dev/null 2>&1 || true
+          test ! -S "run/$release.held" || test -S "run/$release.sock" ||
+            mv -T "run/$release.held" "run/$release.sock"
+        else
+          docker rm --force "$container" >/dev/null 2>&1 || true
+        fi
+        rm -rf "run/$release.held" "$2"
+        """,
+        layout.site_dir,
+        layout.hold_file,
+    )
+
+
+def drain(layout: Layout, release: str, limit: int) -> Command:
     """Wait until no connection to the release's socket is left; print `busy N` if N stay.
 
     After `limit` seconds, that is. Waiting for a fixed time instead lost 2,888 requests when

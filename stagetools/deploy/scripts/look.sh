@@ -2,7 +2,7 @@
 # Print what the steps decide on, one `key=value` a line; changes nothing.
 # What lies where the account may write is never opened, and no link there is followed.
 set -eu
-name=$1 env=$2 releases=$3 site=$4 proxy=$5 home=$6 database=$7 layout=$8
+name=$1 env=$2 releases=$3 site=$4 proxy=$5 home=$6 database=$7 layout=$8 overlays=$9
 . /etc/os-release
 echo "os=$ID"
 echo "os_version=${VERSION_ID:-}"
@@ -31,7 +31,8 @@ if test -n "$release"; then
   data=$(sed -n 's/^STAGETOOLS_DATA=//p' "$releases/$release.env" 2>/dev/null || true)
   data=${data:-${database%/*}}
 fi
-echo "data_dir=$data"
+echo "data_dir=${data:-${database%/*}}"
+echo "overlays=$(cat "$overlays/serve.yaml" "$overlays/task.yaml" "$overlays/rehearse.yaml" 2>/dev/null | sha256sum | cut -c1-64)"
 echo "database=$(stat -c %s "${data:-${database%/*}}/${database##*/}" 2>/dev/null || true)"
 printf 'authority=%s\n' "$(tr '\n' '|' 2>/dev/null <"$proxy/authority.caddy" || true)"
 echo "proxy_version=$(cat "$proxy/version" 2>/dev/null || true)"

@@ -2,9 +2,7 @@
 
 from dataclasses import dataclass
 
-from stagetools.deploy.layout import Layout
-
-__all__ = ["Outcome", "changed", "still_serves", "unchanged"]
+__all__ = ["Outcome", "changed", "unchanged"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +19,3 @@ def changed(text: str) -> Outcome:
 
 def unchanged(text: str) -> Outcome:
     return Outcome(False, text)
-
-
-def still_serves(layout: Layout) -> str:
-    """The middle part of every error before the switch."""
-    return f"What served {layout.system.name} before goes on serving; its data is untouched."

@@ -4,12 +4,14 @@ import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
-from stagetools.deploy.commands import database
+from stagetools.deploy.commands import data, database
 from stagetools.deploy.facts import span
 from stagetools.deploy.host import Host, OnLine
 from stagetools.deploy.layout import Layout
+from stagetools.deploy.standing import Standing
 from stagetools.deploy.steps import Outcome, changed, unchanged
 from stagetools.errors import CommandFailed, StageError
 
@@ -20,16 +22,14 @@ __all__ = [
     "agree",
     "known",
     "migrate",
+    "migrate_copy",
     "plan",
     "plan_undo",
     "rehearse",
-    "rehearse_undo",
-    "restore",
-    "restore_back",
     "snapshot",
     "snapshot_age",
     "try_plan",
-    "undo",
+    "undo_on_copy",
 ]
 
 
@@ -39,8 +39,13 @@ class Plan:
 
     pending: tuple[str, ...]
     breaking: tuple[str, ...]  # in words: what the release before cannot live with
-    size: int  # bytes of the database; 0 when there is none yet
+    unforeseeable: tuple[str, ...]  # in words: what nobody can know that of
     sqlite: bool
+
+    @property
+    def wants_a_copy(self) -> bool:
+        """Whether the release before must not meet what comes of it."""
+        return self.sqlite and bool(self.breaking or self.unforeseeable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +61,6 @@ class Undo:
     """What must be undone for an older release."""
 
     unknown: tuple[str, ...]
-    first: (
-        bool  # before the switch: the older release cannot live with the newer schema
-    )
     irreversible: tuple[str, ...]
 
 
@@ -66,7 +68,10 @@ def plan(host: Host, layout: Layout, release: str) -> Plan:
     """Which migrations the release would apply; changes nothing."""
     said = _ask(host, layout, release, "plan")
     return Plan(
-        tuple(said["pending"]), _words(said["breaking"]), said["size"], said["sqlite"]
+        tuple(said["pending"]),
+        _words(said["breaking"]),
+        _words(said.get("unforeseeable", ())),
+        said["sqlite"],
     )
 
 
@@ -83,47 +88,100 @@ def known(host: Host, layout: Layout, release: str) -> list[str]:
     return list(_ask(host, layout, release, "known")["known"])
 
 
-def plan_undo(host: Host, layout: Layout, release: str, names: Sequence[str]) -> Undo:
-    """What `release` would have to undo for one that knows only `names`."""
-    said = _ask(host, layout, release, "unknown", stdin=json.dumps(list(names)))
-    return Undo(
-        tuple(said["unknown"]), bool(said["breaking"]), _words(said["irreversible"])
+def plan_undo(
+    host: Host,
+    layout: Layout,
+    release: str,
+    names: Sequence[str],
+    *,
+    on: PurePosixPath | None = None,
+) -> Undo:
+    """What `release` would have to undo for one that knows only `names`.
+
+    `on` is a database directory other than the release's own.
+    """
+    said = _ask(
+        host, layout, release, "unknown", stdin=json.dumps(list(names)), data_dir=on
     )
+    return Undo(tuple(said["unknown"]), _words(said["irreversible"]))
 
 
 def rehearse(host: Host, layout: Layout, release: str, on_line: OnLine) -> Rehearsal:
     """Migrate a copy of the live database, and start the site on it."""
+    said: list[dict[str, Any]] = []
     try:
-        said = _follow(host, layout, release, on_line, "rehearse")
+        _follow(host, layout, release, on_line, said, "rehearse", overlay="rehearse")
     except CommandFailed as error:
-        raise StageError(
-            "Rehearse: the migrations fail on a copy of the database.",
-            untouched="The live database was not touched, and what served goes on serving.",
-            remedy="Mend what the last lines below say, then deploy again.",
-        ) from error
-    each = [value for value in said if "migration" in value]
-    seconds = sum(float(value["seconds"]) for value in each)
-    listed = ", ".join(
-        f"{value['migration']} {value['seconds']:.2f} s" for value in each
-    )
+        raise _refused_in_rehearsal(said) from error
+    seconds, listed = _timed(said)
     copied = float(said[0]["copied"])
     return Rehearsal(changed(f"{listed}, on a copy made in {copied:.2f} s"), seconds)
 
 
+def migrate_copy(
+    host: Host, layout: Layout, release: str, on_line: OnLine, *, rehearsal: bool
+) -> Rehearsal:
+    """Migrate the database in the release's own directory, where nobody else is."""
+    said: list[dict[str, Any]] = []
+    try:
+        _follow(
+            host, layout, release, on_line, said, "migrate",
+            overlay="rehearse" if rehearsal else "task",
+        )  # fmt: skip
+    except CommandFailed as error:
+        if rehearsal:
+            raise _refused_in_rehearsal(said) from error
+        raise _refused(
+            said, "Migrate: a migration failed on the copy that was to be live."
+        ) from error
+    seconds, listed = _timed(said)
+    return Rehearsal(changed(f"{listed}, on a copy"), seconds)
+
+
+def _refused_in_rehearsal(said: Sequence[dict[str, Any]]) -> StageError:
+    return _refused(said, "Rehearse: the migrations fail on a copy of the database.")
+
+
+def _refused(said: Sequence[dict[str, Any]], what: str) -> StageError:
+    failed = next((str(v["failed"]) for v in said if "failed" in v), "")
+    return StageError(
+        f"{what} It is {failed}." if failed else what,
+        remedy="Fix what the last lines below say, then deploy again.",
+    )
+
+
+def _timed(said: Sequence[dict[str, Any]]) -> tuple[float, str]:
+    each = [value for value in said if "migration" in value]
+    listed = ", ".join(
+        f"{value['migration']} {value['seconds']:.2f} s" for value in each
+    )
+    return sum(float(value["seconds"]) for value in each), listed
+
+
 def agree(
-    plan: Plan, rehearsal: Rehearsal, limit: float, ask: Callable[[str], None]
+    plan: Plan,
+    rehearsal: Rehearsal,
+    limit: float,
+    ask: Callable[[str], None],
+    *,
+    wait: float = 0,
 ) -> None:
-    """Ask before what visitors would notice; `ask` raises unless the answer is yes."""
-    if plan.breaking:
+    """Ask before what visitors would notice; `ask` raises unless the answer is yes.
+
+    `wait` is for how many seconds all visitors will wait; 0 where the live database is
+    migrated while they are served.
+    """
+    if plan.breaking and not wait:
         ask(
-            f"The release that serves cannot live with this: {'; '.join(plan.breaking)}."
+            f"The live release is not compatible with these migrations: {'; '.join(plan.breaking)}."
             " Until the switch its requests to these may fail."
-            " Better in two deploys: first expand, later contract. Go on?"
+            " Better in two deploys: first expand, later contract. Continue?"
         )
     if rehearsal.seconds > limit:
+        who, seconds = ("visitors", wait) if wait else ("writers", rehearsal.seconds)
         ask(
-            f"The migrations will keep writers waiting for about {rehearsal.seconds:.1f} s"
-            f" (migration_limit in deploy.toml is {limit} s). Go on?"
+            f"The migrations will keep {who} waiting for about {seconds:.1f} s"
+            f" (migration_limit in deploy.toml is {limit} s). Continue?"
         )
 
 
@@ -133,117 +191,139 @@ def snapshot(host: Host, layout: Layout, release: str, name: str) -> str:
 
 
 def migrate(
-    host: Host, layout: Layout, release: str, kept: str, on_line: OnLine
+    host: Host, layout: Layout, release: str, standing: Standing, on_line: OnLine
 ) -> tuple[Outcome, tuple[str, ...]]:
     """Migrate the live database with the release's own code; what was applied."""
+    said: list[dict[str, Any]] = []
+    standing.migrating = True
     try:
-        said = _follow(host, layout, release, on_line, "migrate")
-    except CommandFailed as error:
-        copy = f" As it was before: {kept}." if kept else ""
-        raise StageError(
-            "Migrate: a migration failed on the live database.",
-            untouched="What served goes on serving. Migrations before the failing one stay"
-            f" applied; the failing one was undone by its transaction.{copy}",
-            remedy="Mend what the last lines below say, then deploy again.",
+        _follow(host, layout, release, on_line, said, "migrate")
+    except BaseException as error:
+        standing.applied = _applied(said)
+        failed: dict[str, Any] = next((v for v in said if "failed" in v), {})
+        standing.migrating = not failed  # it did not end by itself
+        standing.partly = "" if failed.get("atomic", True) else failed["failed"]
+        if not isinstance(error, CommandFailed):
+            raise
+        raise _refused(
+            said, "Migrate: a migration failed on the live database."
         ) from error
-    applied = tuple(str(v["migration"]) for v in said if "migration" in v)
-    if not applied:
+    standing.migrating = False
+    standing.applied = _applied(said)
+    if not standing.applied:
         return unchanged("nothing to apply"), ()
     seconds = float(said[-1]["migrated"])
+    applied = tuple(standing.applied)
     return changed(f"{len(applied)} applied in {seconds:.2f} s"), applied
 
 
-def rehearse_undo(
-    host: Host, layout: Layout, release: str, names: Sequence[str]
-) -> Outcome:
-    """Undo on a copy what a release with only `names` does not know."""
-    said = _undo(host, layout, release, names, "rehearse-reverse")
-    return changed(f"undone on a copy in {said:.2f} s")
+def _applied(said: Sequence[dict[str, Any]]) -> list[str]:
+    return [str(value["migration"]) for value in said if "migration" in value]
 
 
-def undo(host: Host, layout: Layout, release: str, names: Sequence[str]) -> Outcome:
-    """Undo it on the live database, with the newer release's code."""
-    said = _undo(host, layout, release, names, "reverse")
-    return changed(f"undone in {said:.2f} s")
+def undo_on_copy(
+    host: Host,
+    layout: Layout,
+    release: str,
+    names: Sequence[str],
+    *,
+    on: PurePosixPath,
+    rehearsal: bool,
+) -> Rehearsal:
+    """Undo in the directory `on`, with the code of `release`, what `names` does not hold."""
+    try:
+        said = _ask(
+            host, layout, release, "reverse", stdin=json.dumps(list(names)),
+            data_dir=on, overlay="rehearse" if rehearsal else "task",
+        )  # fmt: skip
+    except CommandFailed as error:
+        raise StageError(
+            "Undo: the migrations cannot be undone on a copy of the database.",
+            remedy="Deploy a fixed release instead, or roll back with --restore-database.",
+        ) from error
+    seconds = float(said["reversed"])
+    return Rehearsal(changed(f"undone on a copy in {seconds:.2f} s"), seconds)
 
 
 def snapshot_age(host: Host, layout: Layout, name: str) -> str:
     """How old a snapshot is, as a person reads it."""
     try:
-        seconds = int(host.run(database.snapshot_age(layout, name)))
+        seconds = int(host.run(data.snapshot_age(layout, name)))
     except CommandFailed:
         raise StageError(
             f"The snapshot {name} is no longer kept.",
-            untouched="What served goes on serving.",
             remedy="Roll back without --restore-database.",
         ) from None
     return span(seconds)
 
 
-def restore(host: Host, layout: Layout, name: str, *, keep: str) -> None:
-    """Put the snapshot in the database's place; the database stays as `replaced-<keep>`."""
-    host.run(database.restore(layout, name, keep))
-
-
-def restore_back(host: Host, layout: Layout, *, keep: str) -> None:
-    """Put the database back that `restore` replaced."""
-    host.run(database.put_back(layout, keep))
-
-
-def _undo(
-    host: Host, layout: Layout, release: str, names: Sequence[str], how: str
-) -> float:
-    try:
-        said = _ask(host, layout, release, how, stdin=json.dumps(list(names)))
-    except CommandFailed as error:
-        where = "a copy of the database" if how != "reverse" else "the live database"
-        raise StageError(
-            f"Undo: the migrations cannot be undone on {where}.",
-            untouched="What served goes on serving.",
-            remedy="Deploy a mended release instead, or roll back with --restore-database.",
-        ) from error
-    return float(said["reversed"])
-
-
 def _ask(
-    host: Host, layout: Layout, release: str, *words: str, stdin: str = ""
+    host: Host,
+    layout: Layout,
+    release: str,
+    *words: str,
+    stdin: str = "",
+    data_dir: PurePosixPath | None = None,
+    overlay: database.Overlay = "task",
 ) -> dict[str, Any]:
-    """The result of one command: the last line that it printed."""
-    said = host.run(database.run(layout, release, *words), stdin=stdin.encode())
-    result: dict[str, Any] = json.loads(said.splitlines()[-1])
-    return result
+    """The result of one command: the last line of JSON that it printed."""
+    command = database.run(layout, release, *words, overlay=overlay, data=data_dir)
+    said = host.run(command, stdin=stdin.encode())
+    for line in reversed(said.splitlines()):
+        if (value := _object(line)) is not None:
+            return value
+    raise CommandFailed(
+        f"{host.address}: stagetools.database {words[0]} printed no result",
+        status=0,
+        output=said,
+    )
 
 
 def _follow(
-    host: Host, layout: Layout, release: str, on_line: OnLine, *words: str
-) -> list[dict[str, Any]]:
-    """Every value that one command printed, each shown as it comes."""
-    values: list[dict[str, Any]] = []
+    host: Host,
+    layout: Layout,
+    release: str,
+    on_line: OnLine,
+    values: list[dict[str, Any]],
+    *words: str,
+    overlay: database.Overlay = "task",
+) -> None:
+    """Append each value as it comes; each line goes on to `on_line` as well, in words."""
 
     def line(text: str) -> None:
-        if value := _value(text):
+        if (value := _value(text)) is not None:
             values.append(value)
             text = ", ".join(f"{key} {what}" for key, what in value.items())
         on_line(text)
 
     try:
-        host.run(database.run(layout, release, *words), on_line=line)
+        host.run(database.run(layout, release, *words, overlay=overlay), on_line=line)
     except KeyboardInterrupt:  # an endless migration, perhaps: it ends with us
         with suppress(StageError):
             host.run(database.end(layout))
         raise
-    return values
 
 
-_VALUES = ({"copied"}, {"migration", "seconds"}, {"rehearsed"}, {"migrated"})
+_VALUES = (
+    {"copied"},
+    {"migration", "seconds"},
+    {"rehearsed"},
+    {"migrated"},
+    {"failed", "atomic"},
+)
 
 
-def _value(line: str) -> dict[str, Any] | None:
-    """What stagetools.database said; None for a line of the project's own, in JSON or not."""
+def _object(line: str) -> dict[str, Any] | None:
     try:
         value = json.loads(line) if line.startswith("{") else None
     except ValueError:
         return None
+    return value if isinstance(value, dict) else None
+
+
+def _value(line: str) -> dict[str, Any] | None:
+    """What stagetools.database said; None for a line of the project's own, in JSON or not."""
+    value = _object(line)
     return value if value is not None and value.keys() in _VALUES else None
 
 

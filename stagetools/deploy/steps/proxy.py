@@ -12,7 +12,7 @@ from stagetools.deploy.host import Host, OnLine
 from stagetools.deploy.layout import Layout
 from stagetools.deploy.limits import HEALTH
 from stagetools.deploy.shell import Command
-from stagetools.deploy.steps import Outcome, changed, still_serves, unchanged
+from stagetools.deploy.steps import Outcome, changed, unchanged
 from stagetools.deploy.steps.release import said_by_probe
 from stagetools.errors import CommandFailed, StageError
 
@@ -90,7 +90,7 @@ def claim_domains(
         host.run(claim(layout, config))
         host.run(proxy.except_site(layout, exception(facts, config), *_root(config)))
     except CommandFailed as error:
-        raise _refused(layout, error) from error
+        raise _refused(error) from error
 
 
 def claim(layout: Layout, config: StageConfig) -> Command:
@@ -147,12 +147,11 @@ def visit(host: Host, config: StageConfig, release: str, container: str) -> Outc
     return changed(f"{', '.join(config.domains)} answers over {scheme}")
 
 
-def _refused(layout: Layout, error: CommandFailed) -> StageError:
+def _refused(error: CommandFailed) -> StageError:
     words = error.output.split()
     if error.status == site.TAKEN and len(words) == 2:
         return StageError(
             f"{words[0]} belongs to {words[1]} on this server.",
-            untouched=still_serves(layout),
             remedy=f"Take it out of one of the two: domains in deploy.toml, here or of {words[1]}.",
         )
     refuses = error.status == proxy.REFUSED
@@ -160,7 +159,6 @@ def _refused(layout: Layout, error: CommandFailed) -> StageError:
         "The proxy refuses the site's configuration."
         if refuses
         else "The proxy could not be renewed with the site's configuration.",
-        untouched=f"The one that runs goes on as it is. {still_serves(layout)}",
         remedy="Read what Caddy says below.",
     )
 

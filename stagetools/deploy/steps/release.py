@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from stagetools.deploy.commands import compose, files, releases, site
 from stagetools.deploy.config import StageConfig
@@ -9,26 +10,32 @@ from stagetools.deploy.facts import Container, Facts, Record
 from stagetools.deploy.host import Host, OnLine
 from stagetools.deploy.layout import Layout
 from stagetools.deploy.limits import HEALTH, KEEP
-from stagetools.deploy.steps import Outcome, changed, still_serves, unchanged
+from stagetools.deploy.shell import Command
+from stagetools.deploy.steps import Outcome, changed, unchanged
 from stagetools.errors import CommandFailed, StageError
 
 __all__ = [
     "Sick",
+    "SwitchedBack",
     "again",
     "build",
     "configuration",
     "configure",
+    "create_beside",
+    "cut_off",
     "discard",
     "drain_and_stop",
+    "hold",
     "known",
-    "pause",
+    "leave",
+    "pages",
     "probe",
     "prune",
     "refuse",
-    "resume",
     "said_by_probe",
     "start_beside",
     "switch",
+    "trouble",
 ]
 
 _MOST_WORKERS = 8  # gunicorn processes chosen by us; each costs some 60 MB
@@ -43,15 +50,23 @@ class Sick:
 
 
 def configuration(
-    layout: Layout, facts: Facts, config: StageConfig, release: str
+    layout: Layout,
+    facts: Facts,
+    config: StageConfig,
+    release: str,
+    data_dir: PurePosixPath,
 ) -> str:
-    """What compose.yaml's variables stand for in this release."""
+    """What compose.yaml's variables stand for in this release, whose database is in `data_dir`."""
     workers = config.workers or min(max(2, facts.cores), _MOST_WORKERS)
     values = {
         "STAGETOOLS_SYSTEM": layout.system.name,
         "STAGETOOLS_RELEASE": release,
         "STAGETOOLS_USER": f"{facts.uid}:{facts.gid}",
         "STAGETOOLS_HOME": layout.home,
+        "STAGETOOLS_DATA": data_dir,
+        "STAGETOOLS_REHEARSAL_NETWORK": (
+            "bridge" if config.rehearsal_network else "none"
+        ),
         "STAGETOOLS_RUN_DIR": layout.run_dir,
         "STAGETOOLS_TLS": "off" if config.tls == "off" else "on",
         "ALLOWED_HOSTS": ",".join(config.domains),
@@ -63,10 +78,15 @@ def configuration(
 
 
 def configure(
-    host: Host, layout: Layout, facts: Facts, config: StageConfig, release: str
+    host: Host,
+    layout: Layout,
+    facts: Facts,
+    config: StageConfig,
+    release: str,
+    data_dir: PurePosixPath,
 ) -> None:
     """Write the release's configuration beside its files."""
-    text = configuration(layout, facts, config, release)
+    text = configuration(layout, facts, config, release, data_dir)
     host.run(files.write_text(layout.compose_env(release)), stdin=text.encode())
 
 
@@ -77,8 +97,7 @@ def build(host: Host, layout: Layout, release: str, on_line: OnLine) -> Outcome:
     except CommandFailed as error:
         raise StageError(
             "Build: the image could not be built.",
-            untouched=still_serves(layout),
-            remedy="Mend what the last lines below say, then deploy again.",
+            remedy="Fix what the last lines below say, then deploy again.",
         ) from error
     return changed(f"image {layout.system.name}:{release}")
 
@@ -91,36 +110,87 @@ def again(host: Host, layout: Layout, old: str, new: str) -> Outcome:
 
 def start_beside(host: Host, layout: Layout, release: str, serving: str) -> str:
     """Start the release without any visitor; its container's id."""
+    return _container(host, compose.start_beside(layout, release, serving=serving))
+
+
+def create_beside(host: Host, layout: Layout, release: str, serving: str) -> str:
+    """Make the release's container without starting it; its id."""
+    return _container(host, compose.create_beside(layout, release, serving=serving))
+
+
+def _container(host: Host, command: Command) -> str:
     try:
-        command = compose.start_beside(layout, release, serving=serving)
         return host.run(command).split()[0]
     except (CommandFailed, IndexError) as error:
         raise StageError(
             "Start: the release's container does not start.",
-            untouched=still_serves(layout),
             remedy="Read what Docker says below.",
         ) from error
 
 
-def probe(host: Host, layout: Layout, release: str, container: str) -> Sick | None:
-    """Ask the release's own socket until it is well; why not, when it never is."""
-    words = [str(layout.socket(release)), "--limit", str(HEALTH.start)]
+def probe(
+    host: Host,
+    layout: Layout,
+    config: StageConfig,
+    release: str,
+    container: str,
+    *,
+    limit: float = HEALTH.start,
+) -> Sick | None:
+    """Ask the release's own socket until it is well; why not, when it never is.
+
+    `limit` is in seconds.
+
+    It is asked for the pages of deploy.toml as well. Releases of older versions of
+    stagetools cannot be asked for these (exit 2), and are asked how they are alone.
+    """
+    words = [str(layout.socket(release)), "--limit", str(limit)]
     words += ["--refusals", str(HEALTH.refusals)]
     try:
-        host.run(compose.probe(container, *words))
+        try:
+            host.run(compose.probe(container, *words, *pages(config)))
+        except CommandFailed as error:
+            if error.status != 2:
+                raise
+            host.run(compose.probe(container, *words))
     except CommandFailed as error:
         said = said_by_probe(error.output) or "it ended while it started"
         return Sick(said, host.run(compose.last_lines(container, 15)).strip())
     return None
 
 
-def refuse(host: Host, layout: Layout, container: str, sick: Sick) -> StageError:
+def pages(config: StageConfig) -> list[str]:
+    """The words that let a probe ask for the pages of deploy.toml."""
+    words = [word for page in config.probe for word in ("--page", page)]
+    secure = [] if config.tls == "off" else ["--secure"]
+    return [*words, "--host", config.domains[0], *secure] if words else []
+
+
+def trouble(host: Host, layout: Layout, config: StageConfig, serving: Container) -> str:
+    """Why the release that serves is not as it should be, in a few words, or nothing.
+
+    Its database must be at just the migrations that it knows, and its pages answer.
+    """
+    socket = str(layout.socket(serving.release))
+    words = [socket, "--limit", str(HEALTH.status), "--refusals", "1"]
+    try:
+        try:
+            host.run(compose.probe(serving.id, *words, "--exact", *pages(config)))
+        except CommandFailed as error:
+            if error.status != 2:  # an older version of stagetools
+                raise
+            host.run(compose.probe(serving.id, *words))
+    except CommandFailed as error:
+        return said_by_probe(error.output) or "no answer"
+    return ""
+
+
+def refuse(host: Host, container: str, sick: Sick) -> StageError:
     """Remove a container that never served; the error that says why."""
     host.run(compose.discard(container))
     error = StageError(
         f"Health: the new release is not healthy: {sick.said}.",
-        untouched=still_serves(layout),
-        remedy="Mend what its last lines below say, then deploy again.",
+        remedy="Fix what its last lines below say, then deploy again.",
     )
     error.__cause__ = CommandFailed("", status=1, output=sick.logs)
     return error
@@ -139,41 +209,70 @@ def said_by_probe(output: str) -> str:
         return ""
 
 
-def switch(host: Host, layout: Layout, entry: Record) -> Outcome:
-    """Put the release before the users, and remember that."""
-    host.run(site.switch(layout, entry.release), stdin=entry.to_json().encode())
+def switch(host: Host, layout: Layout, entry: Record, *, held: str = "") -> Outcome:
+    """Put the release before the users, and remember that.
+
+    `held` is the frozen container whose visitors wait meanwhile.
+    """
+    command = site.switch(layout, entry.release, held=held)
+    host.run(command, stdin=entry.to_json().encode())
     return changed(f"{entry.release} serves")
 
 
 def drain_and_stop(
-    host: Host, layout: Layout, old: Container | None, release: str, new: str
+    host: Host,
+    layout: Layout,
+    old: Container | None,
+    release: str,
+    new: str,
+    *,
+    limit: int,
 ) -> Outcome:
     """Let the release that served before finish its requests, then stop it.
 
     Unless `new`, the container of `release`, has failed meanwhile: then the old one serves
-    again, and the new one is forgotten.
+    again, and the new one is forgotten; raises SwitchedBack. `limit` is in seconds.
     """
     if old is None:
         return unchanged("none served before")
-    host.run(site.drain(layout, old.release))
+    cut = cut_off(host.run(site.drain(layout, old.release, limit)))
     if sick := _failed_since(host, new):
         host.run(site.switch_back(layout, old.release, forget=release))
-        raise refuse(host, layout, new, sick)
+        refused = refuse(host, new, sick)
+        raise SwitchedBack(refused.what, remedy=refused.remedy) from refused.__cause__
     host.run(compose.stop(old.id))
-    return changed(f"{old.release} stopped")
+    return changed(f"{old.release} stopped{cut}")
 
 
-def pause(host: Host, layout: Layout, old: Container) -> None:
-    """Keep visitors waiting at the proxy, and stop the release once it is idle."""
-    host.run(site.pause(layout))
-    host.run(site.drain(layout, old.release))
-    host.run(compose.halt(old.id))
+def leave(host: Host, layout: Layout, old: Container, *, limit: int) -> Outcome:
+    """Let the release that served before finish its requests, then stop it."""
+    cut = cut_off(host.run(site.drain(layout, old.release, limit)))
+    host.run(compose.stop(old.id))
+    return changed(f"{old.release} stopped{cut}")
 
 
-def resume(host: Host, layout: Layout, old: Container) -> None:
-    """Let the stopped release serve again."""
-    host.run(compose.go_on(old.id))
-    host.run(site.resume(layout))
+def cut_off(said: str) -> str:
+    """In words, how many requests a drain did not wait for; nothing where it was none."""
+    word, _, count = said.strip().partition(" ")
+    if word != "busy":
+        return ""
+    many = count or "some"
+    return f"; {many} request{'' if many == '1' else 's'} cut off, still under way"
+
+
+class SwitchedBack(StageError):  # noqa: N818 - what happened is its name
+    """The release that served before serves again."""
+
+
+def hold(host: Host, layout: Layout, old: Container, limit: int) -> str:
+    """Let visitors wait at the proxy, and freeze the release once it is idle.
+
+    After `limit` seconds it is frozen as it is; what was cut off, in words.
+    """
+    host.run(site.hold(layout, old.release, old.id))
+    cut = cut_off(host.run(site.drain(layout, old.release, limit)))
+    host.run(compose.freeze(old.id))
+    return cut
 
 
 def _failed_since(host: Host, container: str) -> Sick | None:

@@ -2,7 +2,7 @@
 
 import json
 
-from stagetools.deploy.commands import server
+from stagetools.deploy.commands import compose, server
 from stagetools.deploy.config import StageConfig
 from stagetools.deploy.facts import Facts, parse_facts
 from stagetools.deploy.host import Host, OnLine
@@ -10,7 +10,7 @@ from stagetools.deploy.layout import Layout
 from stagetools.deploy.steps import Outcome, changed, unchanged
 from stagetools.errors import StageError
 
-__all__ = ["ENGINE", "bootstrap", "ensure_account", "is_ready", "look"]
+__all__ = ["ENGINE", "bootstrap", "ensure_account", "is_prepared", "is_ready", "look"]
 
 ENGINE = 1
 """Of what `engine.sh` sets, remembered on the server; raise it where that changes."""
@@ -124,8 +124,14 @@ def add_live_restore(text: str) -> str:
     return f'{before}{brace}\n  "live-restore": true,{after}'
 
 
+def is_prepared(facts: Facts) -> bool:
+    """Whether the account and all that is root's beside it are as this version has them."""
+    return facts.is_ready and facts.overlays == compose.OVERLAYS
+
+
 def ensure_account(host: Host, layout: Layout) -> Outcome:
     """Leave the installation's user, directories and secrets; make only what is missing."""
+    host.run(compose.write_overlays(layout))
     made = host.run(server.ensure_account(layout)).replace("created ", "").split("\n")
     made = [what for what in made if what]
     if not made:

@@ -1,0 +1,106 @@
+"""Database directories: `data`, and the copies on which a database is changed.
+
+The account may write in them, and so may whoever took over its containers: all that is done
+there is done as the account, which reaches nothing that is not its own anyway.
+"""
+
+from pathlib import PurePosixPath
+
+from stagetools.deploy.layout import Layout
+from stagetools.deploy.shell import Command, looks, prints, script
+
+__all__ = ["copy", "discard", "retire", "seed", "snapshot_age"]
+
+_AS_ACCOUNT = """
+user=$1; umask 027; cd /
+as() { setpriv --reuid "$user" --regid "$user" --clear-groups --inh-caps=-all -- "$@"; }
+"""
+
+
+def seed(
+    layout: Layout, release: str, *, live: PurePosixPath, snapshot: str
+) -> Command:
+    """Leave the release a directory of its own with a snapshot as its database.
+
+    Whatever else lies beside the live database comes along.
+    """
+    return script(
+        _AS_ACCOUNT
+        + """
+        to=$2 live=$3 name=$4 snapshot=$5
+        rm -rf -- "$to"; install -d -o "$user" -g "$user" -m 0750 "$to"
+        as find "$live/" -mindepth 1 -maxdepth 1 ! -name "$name*" -exec cp -a -t "$to" {} +
+        as cp -- "$snapshot" "$to/$name"; as sync "$to/$name"
+        """,
+        layout.system.user,
+        layout.data_copy(release),
+        live,
+        layout.database_name,
+        layout.backups_dir / f"{snapshot}.sqlite3",
+    )
+
+
+def copy(layout: Layout, release: str, *, live: PurePosixPath) -> Command:
+    """Bring the release's directory to what the live one is; nobody may be writing there."""
+    return script(
+        _AS_ACCOUNT
+        + """
+        to=$2 live=$3
+        as find "$to/" -mindepth 1 -delete
+        as cp -a --reflink=auto -- "$live/." "$to/"
+        """,
+        layout.system.user,
+        layout.data_copy(release),
+        live,
+    )
+
+
+def discard(layout: Layout, release: str) -> Command:
+    """Remove the directory of a release that never served."""
+    return script(
+        _AS_ACCOUNT
+        + """
+        test -d "$2" || exit 0
+        as find "$2/" -mindepth 1 -delete; rm -rf -- "$2"
+        """,
+        layout.system.user,
+        layout.data_copy(release),
+    )
+
+
+def retire(layout: Layout, *, live: PurePosixPath) -> Command:
+    """Keep the databases of directories that are not live any more, and let these go.
+
+    `data` leads people to the live one. The kept ones are `backups/replaced-….sqlite3`.
+    """
+    return script(
+        _AS_ACCOUNT
+        + """
+        home=$2 live=$3 name=$4 backups=$5
+        for dir in "$home/data" "$home"/data-*; do
+          test -d "$dir" && test ! -L "$dir" && test "$dir" != "$live" || continue
+          kept=$backups/replaced-$(date -u +%Y%m%d-%H%M%S)-${dir##*/}.sqlite3
+          for suffix in '' -wal -shm; do
+            file=$dir/$name$suffix
+            test -L "$file" || test ! -f "$file" || as mv -T -- "$file" "$kept$suffix"
+          done
+          as find "$dir/" -mindepth 1 -delete || true
+          rm -rf -- "$dir"
+        done
+        test "$live" = "$home/data" || { ln -sfn "${live##*/}" "$home/data.new"; mv -T "$home/data.new" "$home/data"; }
+        """,
+        layout.system.user,
+        layout.home,
+        live,
+        layout.database_name,
+        layout.backups_dir,
+    )
+
+
+def snapshot_age(layout: Layout, snapshot: str) -> Command:
+    """Print how many seconds ago a snapshot was made; fails when it is not there."""
+    command = script(
+        'test -f "$1"; test ! -L "$1"; echo $(( $(date +%s) - $(stat -c %Y "$1") ))',
+        layout.backups_dir / f"{snapshot}.sqlite3",
+    )
+    return prints(looks(command), "0")

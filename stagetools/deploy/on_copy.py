@@ -1,0 +1,159 @@
+"""A change of the database that the release which serves could not live with.
+
+It is made on a copy, in a directory of the new release's own, and rehearsed there first. Then
+visitors wait at the proxy while the serving release is frozen, its files are copied, changed,
+and the new release starts on them; one rename switches release and database together. Until
+that rename nothing live has changed: whatever fails, or is cut off, the old one goes on.
+"""
+
+import time
+from pathlib import PurePosixPath
+
+from stagetools.deploy.change import Change
+from stagetools.deploy.commands import compose, data, site
+from stagetools.deploy.limits import HEALTH, HOLD
+from stagetools.deploy.steps import Outcome, changed, database, release
+from stagetools.deploy.terminal import Step
+from stagetools.errors import StageError
+
+__all__ = ["OnCopy"]
+
+
+class OnCopy(Change):
+    """A change that may be made on a copy of the database."""
+
+    verb = "Migrate"
+    on_copy = False
+    """Whether the release gets a database directory of its own."""
+    snapshot_name = ""
+    expected = 0.0
+    """Seconds for which visitors will wait: the rehearsal's, its copying and its start too."""
+    _held_at = 0.0
+    _patient = False
+
+    @property
+    def data_dir(self) -> PurePosixPath:
+        """The database directory of the release to come."""
+        return self.layout.data_copy(self.name) if self.on_copy else self.facts.data_dir
+
+    def change_copy(self, step: Step, *, rehearsal: bool) -> database.Rehearsal:
+        """Change the database in the directory of the release to come."""
+        raise NotImplementedError
+
+    def snapshot(self, step: Step) -> Outcome:
+        """Keep a copy of the live database, made with the code of the release named."""
+        self.snapshot_name = f"before-{self.name}"
+        self.standing.snapshot = database.snapshot(
+            self.host, self.layout, self.makes_snapshots, self.snapshot_name
+        )
+        return changed(self.standing.snapshot)
+
+    @property
+    def makes_snapshots(self) -> str:
+        """The release whose image copies the database."""
+        return self.facts.release
+
+    # --- first without any visitor ----------------------------------------------------
+
+    def rehearse_on_copy(self, step: Step) -> Outcome:
+        """Change a snapshot, start the release on it, ask it; then halt it again."""
+        started = time.monotonic()
+        self.seed()
+        rehearsal = self.change_copy(step, rehearsal=True)
+        self.container = release.create_beside(
+            self.host, self.layout, self.name, self.facts.release
+        )
+        self.start_halted()
+        self.expected = time.monotonic() - started
+        self.host.run(compose.halt(self.container))
+        return rehearsal.outcome
+
+    def seed(self) -> None:
+        """Give the release to come a directory with the snapshot as its database."""
+        self.on_copy = True
+        live = self.facts.data_dir
+        command = data.seed(
+            self.layout, self.name, live=live, snapshot=self.snapshot_name
+        )
+        self.host.run(command)
+        release.configure(
+            self.host, self.layout, self.facts, self.config, self.name, self.data_dir
+        )
+
+    def start_halted(self, limit: float = HEALTH.start) -> None:
+        """Start the container that was made, and raise if it is not well by then."""
+        self.host.run(compose.start(self.container))
+        if sick := self.ask(limit):
+            raise release.refuse(self.host, self.container, sick)
+
+    # --- then while the visitors wait ---------------------------------------------------
+
+    def serve_copy(self) -> None:
+        """Hold, copy, change, start, switch: in this order, and undone in any other."""
+        self.step("Hold", self.hold)
+        self.step(self.verb, self.change_held)
+        self.step("Start", self.start_held)
+        self.step("Switch", self.switch)
+        self.step("Clean up", self.leave_old)
+        self.step("Prune", self.prune)
+
+    def hold(self, step: Step) -> Outcome:
+        """Visitors wait from here on, and nothing is written any more."""
+        old, cut = self.facts.serving(self.stage.name), ""
+        self._held_at = time.monotonic()
+        if old:
+            self.standing.held = True
+            cut = release.hold(self.host, self.layout, old, HOLD.drain)
+            self.frozen = old.id
+        live = self.facts.data_dir
+        self.host.run(data.copy(self.layout, self.name, live=live))
+        return changed(f"visitors wait; the database was copied{cut}")
+
+    def change_held(self, step: Step) -> Outcome:
+        return self.change_copy(step, rehearsal=False).outcome
+
+    def start_held(self, step: Step) -> Outcome:
+        self.start_halted(HEALTH.start if self._patient else self._time_left())
+        self._time_left()
+        return self.healthy()
+
+    def _time_left(self) -> float:
+        """Seconds until the proxy lets its visitors wait no longer; raises where that is near.
+
+        Better they get an answer of the old release.
+        """
+        waited = time.monotonic() - self._held_at
+        if self.frozen and not self._patient and waited > HOLD.proxy - HOLD.drain:
+            raise StageError(
+                f"Visitors have waited for {waited:.0f} s, longer than the rehearsal took"
+                f" ({self.expected:.0f} s).",
+                remedy="Try again at a quieter time.",
+            )
+        return round(HOLD.proxy - waited, 1)
+
+    def agree_to_wait(self) -> None:
+        """Ask before visitors wait longer than the proxy lets them without an error."""
+        if self.expected <= HOLD.change:
+            return
+        self.stage.terminal.agree(
+            f"Visitors will wait for about {self.expected:.0f} s, and get an error after"
+            f" {HOLD.proxy} s. Continue?"
+        )
+        self._patient = True
+
+    def leave_old(self, step: Step) -> Outcome:
+        """Remove the frozen release, and keep its database as a backup."""
+        old = self.facts.serving(self.stage.name)
+        self.host.run(site.resume(self.layout))
+        self.retire()
+        stopped = f"{old.release} stopped; " if old else ""
+        return changed(f"{stopped}its database is kept in {self.layout.backups_dir}")
+
+    def _resume(self) -> None:
+        super()._resume()
+        if self.frozen and self.standing.serves == self.name:
+            self.retire()
+
+    def retire(self) -> None:
+        """Keep what was the live database, now that another one is."""
+        self.host.run(data.retire(self.layout, live=self.data_dir))

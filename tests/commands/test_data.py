@@ -1,0 +1,280 @@
+"""Database directories on real files: copied, kept, let go; and no link leads out of them."""
+
+import os
+import pwd
+import shutil
+import stat
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from stagetools.deploy.commands import data
+from stagetools.deploy.steps import database as steps
+from stagetools.errors import StageError
+from tests.commands.machine import Machine
+
+NOW = "20260131-080000"
+LIVE = {"shop.sqlite3": "live", "shop.sqlite3-wal": "live-wal", "key": "k"}
+
+
+def files(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in folder.iterdir() if path.is_file()}
+
+
+def fill(folder: Path, content: dict[str, str]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in content.items():
+        (folder / name).write_text(text)
+
+
+@pytest.fixture
+def live(machine, layout) -> Path:
+    """The live directory, with a log of writes as a frozen release leaves it."""
+    own = pwd.getpwuid(os.getuid()).pw_name
+    install = shutil.which("install")
+    machine.program(
+        "install", f'shift 5; exec {install} -d -o {own} "$@"'
+    )  # -d -o NAME -g NAME
+    machine.program(
+        "date", f'case "$*" in *%Y*) echo {NOW} ;; *) exec /bin/date "$@" ;; esac'
+    )
+    path = machine.at(layout.data_dir)
+    fill(path, LIVE)
+    fill(machine.at(layout.backups_dir), {"before-R2.sqlite3": "snapshot"})
+    return path
+
+
+def seed(machine, layout, release: str = "R3", live=None) -> Path:
+    command = data.seed(
+        layout, release, live=live or layout.data_dir, snapshot="before-R2"
+    )
+    machine.run(command)
+    return machine.at(layout.data_copy(release))
+
+
+def test_a_copy_begins_as_the_snapshot_and_what_lies_beside_the_database(
+    machine, layout, live
+) -> None:
+    own = seed(machine, layout)
+    assert files(own) == {"shop.sqlite3": "snapshot", "key": "k"}
+    assert stat.S_IMODE(own.stat().st_mode) == 0o750
+    assert files(live) == LIVE
+
+
+def test_what_an_earlier_try_left_does_not_stay(machine, layout, live) -> None:
+    fill(machine.at(layout.data_copy("R3")), {"shop.sqlite3-wal": "of another one"})
+    assert files(seed(machine, layout)) == {"shop.sqlite3": "snapshot", "key": "k"}
+
+
+def test_a_snapshot_that_is_missing_is_an_error(machine, layout, live) -> None:
+    (machine.at(layout.backups_dir) / "before-R2.sqlite3").unlink()
+    command = data.seed(layout, "R3", live=layout.data_dir, snapshot="before-R2")
+    assert machine.attempt(command).returncode != 0
+    assert files(live) == LIVE
+
+
+def test_the_frozen_files_are_copied_as_they_are(machine, layout, live) -> None:
+    own = seed(machine, layout)
+    fill(own, {"shop.sqlite3-wal": "of the rehearsal", ".hidden": "of the rehearsal"})
+    (live / "deep").mkdir()
+    machine.run(data.copy(layout, "R3", live=layout.data_dir))
+    assert files(own) == LIVE
+    assert (own / "deep").is_dir()
+    assert files(live) == LIVE
+
+
+def test_a_copy_is_made_of_whichever_directory_is_live(machine, layout, live) -> None:
+    first = layout.data_copy("R1")
+    fill(machine.at(first), {"shop.sqlite3": "first"})
+    own = seed(machine, layout)
+    machine.run(data.copy(layout, "R3", live=first))
+    assert files(own) == {"shop.sqlite3": "first"}
+
+
+def test_a_full_disk_is_an_error_and_leaves_the_live_one(machine, layout, live) -> None:
+    seed(machine, layout)
+    machine.program("cp", "echo No space left on device >&2; exit 1")
+    done = machine.attempt(data.copy(layout, "R3", live=layout.data_dir))
+    assert done.returncode != 0
+    assert files(live) == LIVE
+
+
+def test_a_copy_that_never_served_goes(machine, layout, live) -> None:
+    own = seed(machine, layout)
+    machine.run(data.discard(layout, "R3"))
+    assert not own.exists()
+    machine.run(data.discard(layout, "R3"))  # and it need not be there
+    assert files(live) == LIVE
+
+
+def test_the_database_before_is_kept_as_a_backup(machine, layout, live) -> None:
+    own = seed(machine, layout)
+    machine.run(data.retire(layout, live=layout.data_copy("R3")))
+    kept = f"replaced-{NOW}-data.sqlite3"
+    assert files(machine.at(layout.backups_dir)) == {
+        "before-R2.sqlite3": "snapshot",
+        kept: "live",
+        f"{kept}-wal": "live-wal",
+    }
+    assert live.is_symlink()  # for people
+    assert str(live.readlink()) == own.name
+    assert files(live) == {"shop.sqlite3": "snapshot", "key": "k"}
+
+
+def test_a_directory_that_was_live_is_kept_likewise(machine, layout, live) -> None:
+    for release in ("R3", "R4"):
+        own = seed(machine, layout, release)
+        machine.run(data.retire(layout, live=layout.data_copy(release)))
+    assert not machine.at(layout.data_copy("R3")).exists()
+    assert files(own) == files(live) == {"shop.sqlite3": "snapshot", "key": "k"}
+    kept = files(machine.at(layout.backups_dir))
+    assert kept[f"replaced-{NOW}-data-R3.sqlite3"] == "snapshot"
+
+
+def test_nothing_is_retired_twice(machine, layout, live) -> None:
+    seed(machine, layout)
+    for _ in range(2):
+        machine.run(data.retire(layout, live=layout.data_copy("R3")))
+    assert live.is_symlink()
+    assert len(files(machine.at(layout.backups_dir))) == 3
+
+
+def test_the_first_directory_stays_where_it_is_live(machine, layout, live) -> None:
+    seed(machine, layout)
+    machine.run(data.retire(layout, live=layout.data_dir))
+    assert files(live) == LIVE
+    assert not live.is_symlink()
+    assert not machine.at(layout.data_copy("R3")).exists()
+
+
+def test_a_snapshots_age_is_told_in_the_largest_unit(machine, layout, live) -> None:
+    path = machine.at(layout.backups_dir) / "before-R2.sqlite3"
+    then = path.stat().st_mtime - 3 * 3600 - 5
+    os.utime(path, (then, then))
+    assert steps.snapshot_age(machine, layout, "before-R2") == "3 h"
+
+
+def test_a_snapshot_that_was_pruned_is_told(machine, layout, live) -> None:
+    with pytest.raises(StageError, match="before-R1 is no longer kept") as caught:
+        steps.snapshot_age(machine, layout, "before-R1")
+    assert caught.value.remedy
+
+
+# --- with an account that is not root -----------------------------------------------------
+
+SECRET = "another site's"
+
+
+@pytest.fixture
+def walled(layout, monkeypatch):
+    """A machine of root's, whose account is `nobody`; beside it what only root may read."""
+    if os.getuid() != 0 or not shutil.which("setpriv"):
+        pytest.skip("only root can be another user")
+    with tempfile.TemporaryDirectory() as root:  # one that `nobody` may walk into
+        Path(root).chmod(0o755)
+        machine = Machine(Path(root))
+        real = {name: shutil.which(name) for name in ("setpriv", "install")}
+        machine.program(
+            "setpriv",
+            'until test "$1" = --; do shift; done; shift\n'
+            f"exec {real['setpriv']} --reuid 65534 --regid 65534 --clear-groups"
+            ' --inh-caps=-all -- "$@"',
+        )
+        machine.program(
+            "install", f'shift 5; exec {real["install"]} -d -o 65534 -g 65534 "$@"'
+        )
+        machine.program(
+            "date", f'case "$*" in *%Y*) echo {NOW} ;; *) exec /bin/date "$@" ;; esac'
+        )
+        for place, content in (
+            (layout.data_dir, LIVE),
+            (layout.backups_dir, {"before-R2.sqlite3": "snapshot"}),
+        ):
+            fill(machine.at(place), content)
+            give(machine.at(place))
+        theirs = machine.root / "theirs"
+        theirs.mkdir(mode=0o700)
+        fill(theirs, {"shop.sqlite3": SECRET})
+        yield machine
+
+
+def give(folder: Path) -> None:
+    """Make it the account's, with all in it."""
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, 65534, 65534, follow_symlinks=False)
+    folder.chmod(0o700)
+
+
+def untouched(machine: Machine) -> bool:
+    theirs = machine.root / "theirs"
+    return files(theirs) == {"shop.sqlite3": SECRET} and theirs.stat().st_uid == 0
+
+
+def everything(machine: Machine, layout) -> str:
+    """All text below the installation's home, whatever links may lead to."""
+    home = machine.at(layout.home)
+    return "".join(
+        p.read_text() for p in home.rglob("*") if p.is_file() and not p.is_symlink()
+    )
+
+
+def test_all_of_it_is_the_accounts(walled, layout) -> None:
+    own = seed(walled, layout)
+    walled.run(data.copy(layout, "R3", live=layout.data_dir))
+    assert {p.stat().st_uid for p in (own, *own.rglob("*"))} == {65534}
+    walled.run(data.retire(layout, live=layout.data_copy("R3")))
+    assert {p.stat().st_uid for p in walled.at(layout.backups_dir).rglob("*")} == {
+        65534
+    }
+
+
+def test_a_snapshot_that_leads_elsewhere_is_not_read(walled, layout) -> None:
+    path = walled.at(layout.backups_dir) / "before-R2.sqlite3"
+    path.unlink()
+    path.symlink_to(walled.root / "theirs/shop.sqlite3")
+    command = data.seed(layout, "R3", live=layout.data_dir, snapshot="before-R2")
+    assert walled.attempt(command).returncode != 0
+    assert SECRET not in everything(walled, layout)
+    assert walled.attempt(data.snapshot_age(layout, "before-R2")).returncode != 0
+
+
+@pytest.mark.parametrize("name", ["shop.sqlite3", "key", "shop.sqlite3-wal", "more"])
+def test_links_in_the_live_directory_stay_links(walled, layout, name: str) -> None:
+    path = walled.at(layout.data_dir) / name
+    path.unlink(missing_ok=True)
+    path.symlink_to(walled.root / "theirs")
+    own = seed(walled, layout)
+    walled.run(data.copy(layout, "R3", live=layout.data_dir))
+    assert (own / name).is_symlink()
+    walled.run(data.retire(layout, live=layout.data_copy("R3")))
+    assert untouched(walled)
+    assert SECRET not in everything(walled, layout)
+
+
+def test_links_in_a_copy_lead_no_removal_out_of_it(walled, layout) -> None:
+    own = seed(walled, layout)
+    (own / "out").symlink_to(walled.root / "theirs")
+    (own / "deep").mkdir()
+    (own / "deep/out").symlink_to(walled.root / "theirs")
+    give(own)
+    walled.run(data.copy(layout, "R3", live=layout.data_dir))
+    assert not (own / "out").is_symlink()
+    (own / "out").symlink_to(walled.root / "theirs")
+    walled.run(data.discard(layout, "R3"))
+    assert not own.exists()
+    assert untouched(walled)
+
+
+@pytest.mark.parametrize("to", ["theirs", "theirs/shop.sqlite3"])
+def test_a_link_where_the_database_will_be_kept_is_replaced(
+    walled, layout, to: str
+) -> None:
+    """Its name is known a second before."""
+    planted = walled.at(layout.backups_dir) / f"replaced-{NOW}-data.sqlite3"
+    planted.symlink_to(walled.root / to)
+    seed(walled, layout)
+    walled.run(data.retire(layout, live=layout.data_copy("R3")))
+    assert untouched(walled)
+    assert not planted.is_symlink()
+    assert planted.read_text() == "live"

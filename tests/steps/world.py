@@ -1,0 +1,170 @@
+"""A server in memory: what the commands of a change leave on it, whichever of them fails.
+
+No script runs here (tests/commands does that): a command changes a few fields, and prints
+what a real one would. So a test can ask at any moment what visitors get.
+"""
+
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from rich.console import Console
+
+from stagetools.deploy.facts import Facts, Record
+from stagetools.deploy.layout import Layout
+from stagetools.deploy.shell import Command
+from stagetools.deploy.stage import Stage
+from stagetools.deploy.terminal import Terminal
+from tests.steps.conftest import OLD, printed
+from tests.steps.scripted import Answer, ScriptedHost, name_of
+
+WELL = '{"well": true, "said": "200"}\n'
+RUNS = "container running, exit code 0, restarts 0\n"
+MIGRATED = '{"migration": "shop.0002", "seconds": 1}\n{"migrated": 1}\n'
+REHEARSED = (
+    '{"copied": 0}\n{"migration": "shop.0002", "seconds": 1}\n{"rehearsed": 1}\n'
+)
+SAID: dict[str, Answer] = {
+    "files.read_text": f"{'0' * 64} f old.py\n",
+    "compose.start_beside": "new-id\n",
+    "compose.create_beside": "new-id\n",
+    "compose.probe": WELL,
+    "compose.last_lines": RUNS,
+    "task: plan": json.dumps(
+        {"pending": ["shop.0002"], "breaking": [], "size": 9, "sqlite": True}
+    ),
+    "task: snapshot": '{"snapshot": "/b/before.sqlite3"}',
+    "rehearse: rehearse": REHEARSED,
+    "rehearse: migrate": MIGRATED,
+    "task: migrate": MIGRATED,
+    "task: known": '{"known": ["shop.0001"]}',
+    "task: unknown": '{"unknown": [], "irreversible": []}',
+    "rehearse: reverse": '{"reversed": 1}',
+    "task: reverse": '{"reversed": 1}',
+    "data.snapshot_age": "10805\n",
+}
+"""What commands print unless a test has them say something else."""
+
+
+@dataclass
+class Half(Exception):  # noqa: N818 - what a command did, not an error
+    """The command did its work, and then this became of its answer."""
+
+    error: BaseException
+
+
+@dataclass
+class World(ScriptedHost):
+    """A server on which `OLD` serves, or none does."""
+
+    facts: Facts = None  # type: ignore[assignment]
+    serves: str = ""
+    held: bool = False  # visitors wait
+    frozen: bool = False
+    containers: set[str] = field(default_factory=set)  # of releases, running or not
+    copies: set[str] = field(
+        default_factory=set
+    )  # releases with a database of their own
+    now: float = 1000.0  # seconds, on the clock of whoever waits
+    takes: dict[str, float] = field(
+        default_factory=dict
+    )  # seconds, by a command's name
+    at: Callable[["World", str], None] = lambda world, name: None
+
+    def __post_init__(self) -> None:
+        self.serves = self.facts.release
+        self.containers = {self.serves} - {""}
+
+    def answer(self, command: Command) -> Answer:
+        name = name_of(command)
+        self.at(self, name)
+        self.now += self.takes.get(name, 0)
+        answer = self.script.get(name, SAID.get(name, ""))
+        if isinstance(answer, list):
+            answer = answer.pop(0) if len(answer) > 1 else answer[0]
+        if isinstance(answer, str | Half):
+            self.change(name, getattr(command, "given", {}))
+        if isinstance(answer, Half):
+            return answer.error
+        if name == "server.look":
+            return printed(
+                replace(self.facts, release=self.serves, env="5e", uid="998")
+            )
+        return answer
+
+    def change(self, name: str, given: dict[str, Any]) -> None:
+        """Do what the command does."""
+        release = given.get("release", "")
+        match name:
+            case "site.hold":
+                self.held = True
+            case "compose.freeze":
+                self.frozen = True
+            case "site.resume" if self.held:
+                self.held = self.frozen = False
+                if self.serves != OLD:
+                    self.containers.discard(OLD)
+            case "site.switch" | "site.switch_back":
+                self.serves = release
+            case "compose.start_beside" | "compose.create_beside":
+                self.containers.add(release)
+            case "compose.discard":  # of the new one alone
+                self.containers &= {OLD}
+            case "compose.sweep":
+                self.containers.discard(release)
+            case "compose.stop":
+                self.containers.discard(OLD)
+            case "data.seed":
+                self.copies.add(release)
+            case "data.discard":
+                self.copies.discard(release)
+
+    @property
+    def visitors(self) -> str:
+        """Which release answers them; nothing where they wait, or get an error."""
+        return self.serves if self.serves in self.containers and not self.held else ""
+
+    def start(self, command: Command) -> Any:
+        holder = super().start(command)
+        self.ran.clear()  # the lock is no step
+        return holder
+
+
+@dataclass
+class Scene:
+    """A stage on such a server, and what its terminal showed."""
+
+    layout: Layout
+    config: Any
+    facts: Facts
+    yes: bool = True
+    answers: dict[str, Answer] = field(default_factory=dict)
+    output: io.StringIO = field(default_factory=io.StringIO)
+
+    def __post_init__(self) -> None:
+        answers = {
+            k: [*v] if isinstance(v, list) else v for k, v in self.answers.items()
+        }
+        self.world = World(answers, facts=self.facts)
+        terminal = Terminal(Console(file=self.output, width=200), yes=self.yes)
+        self.stage = Stage(self.world, self.layout, self.config, terminal)
+
+    @property
+    def steps(self) -> list[str]:
+        """The titles of the steps that ended well, and ✗ before the one that did not."""
+        found = []
+        for line in self.output.getvalue().splitlines():
+            mark, _, rest = line.partition(" ")
+            if mark in ("✓", "✗"):
+                title = rest.partition(":")[0]
+                found.append(title if mark == "✓" else f"✗ {title}")
+        return found
+
+    @property
+    def written(self) -> Record:
+        """The record that the switch wrote."""
+        record = Record.parse(self.world.sent["site.switch"].decode())
+        assert record
+        return record
