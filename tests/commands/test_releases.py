@@ -285,6 +285,16 @@ def test_where_the_account_may_write_it_is_the_account_that_removes(
     assert stale.exists()
 
 
+def test_a_link_among_the_hashed_files_goes_as_they_do(docker, layout, make) -> None:
+    make(R1, hours=1)
+    link = docker.at(layout.assets_dir) / "old.css"
+    link.symlink_to(docker.at(layout.record(R1)))
+    os.utime(link, (1, 1), follow_symlinks=False)
+    prune(docker, layout, R1)
+    assert not link.is_symlink()
+    assert docker.at(layout.record(R1)).exists()
+
+
 def test_half_an_upload_goes_after_a_day(docker, layout, make) -> None:
     make(R1)
     folder = docker.at(layout.media_dir) / ".tmp"

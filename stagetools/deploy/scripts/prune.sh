@@ -67,7 +67,7 @@ for dir in "$home"/data-*; do
 done
 
 oldest=$(ls | grep -x "${is_release}[.]manifest" | head -n 1)
-test -z "$oldest" || as find "$assets" -type f ! -newermt "@$(stat -c %.9Y "$oldest")" -delete || true
+test -z "$oldest" || as find "$assets" ! -type d ! -newermt "@$(stat -c %.9Y "$oldest")" -delete || true
 
 for kind in before replaced; do
   # shellcheck disable=SC2016 # the inner shell's own
