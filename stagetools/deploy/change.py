@@ -33,6 +33,7 @@ class Change:
     """From the release that serves to another one, which is called `name`."""
 
     why = "deploy"
+    exact = False  # whether it must know all migrations that the database has
 
     def __init__(self, stage: Stage, held: lock.Held, facts: Facts) -> None:
         self.stage, self.held, self.facts = stage.under(held), held, facts
@@ -182,7 +183,9 @@ class Change:
     def ask(self, limit: float = HEALTH.start) -> release.Sick | None:
         host, layout, config = self.host, self.layout, self.config
         return release.probe(
-            host, layout, config, self.name, self.container, limit=limit
+            *(host, layout, config, self.name, self.container),
+            limit=limit,
+            exact=self.exact,
         )
 
     def healthy(self) -> Outcome:

@@ -126,6 +126,7 @@ class Rollback(OnCopy, Relaunch):
 
     why = "rollback"
     verb = "Undo"
+    exact = True
 
     def __init__(
         self,
@@ -222,12 +223,12 @@ class Restore(Rollback):
             self.step("Prune", self.prune)
 
     def snapshot_to_restore(self) -> str:
-        """That from before the first migration that came after the older release."""
-        migrated = [
-            r.release
-            for r in self.kept
-            if r.migrations and r.release > self.target.made_of
-        ]
+        """That from before the first migration since the older release served last.
+
+        It may have served again meanwhile, by a rollback: what was written then is in it.
+        """
+        served = max(r.release for r in self.kept if r.made_of == self.target.made_of)
+        migrated = [r.release for r in self.kept if r.migrations and r.release > served]
         if not migrated:
             raise UsageError(
                 f"No deploy since {self.target.release} has migrated the database.",

@@ -207,6 +207,37 @@ def test_the_snapshot_is_that_of_the_first_migration_since(desk) -> None:
     assert scene.world.of("data.seed")["snapshot"] == f"before-{OLD}"
 
 
+def test_what_was_written_when_it_served_again_is_not_lost(desk) -> None:
+    """Rolled back and deployed again since: the snapshot is that of the later deploy."""
+    again = replace(RECORDS[1], release="20260131-071500-1111111", origin=FIRST)
+    later = replace(RECORDS[0], release="20260131-073000-2222222")
+    scene = desk(records=[later, again, *RECORDS])
+    relaunch.rollback(scene.stage, to=FIRST, restore_database=True)
+    assert scene.world.of("data.seed")["snapshot"] == f"before-{later.release}"
+
+
+def test_a_release_that_serves_again_must_know_all_that_the_database_has(desk) -> None:
+    for restore in (False, True):
+        scene = desk()
+        relaunch.rollback(scene.stage, restore_database=restore)
+        assert "--exact" in scene.world.of("compose.probe")["words"]
+    scene = desk()
+    relaunch.restart(scene.stage)
+    assert "--exact" not in scene.world.of("compose.probe")["words"]
+
+
+def test_a_management_command_that_still_writes_is_named_and_nobody_waits(desk) -> None:
+    running = failure("import (container shop-prod-manage-1)\n", status=66)
+    for at in ("site.hold", "site.switch"):
+        scene = desk(said={"task: unknown": [UNKNOWN, NONE], at: running})
+        error = refused(relaunch.rollback, scene)
+        assert error.what.endswith("be lost: import (container shop-prod-manage-1).")
+        assert (
+            error.untouched == f"{OLD} goes on serving. Its database was not touched."
+        )
+        assert scene.world.visitors == OLD
+
+
 def test_where_nothing_was_migrated_since_nothing_is_restored(desk) -> None:
     scene = desk(records=[replace(r, migrations=()) for r in RECORDS])
     with pytest.raises(UsageError, match="has migrated the database"):

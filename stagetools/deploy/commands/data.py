@@ -41,13 +41,18 @@ def seed(
 
 
 def copy(layout: Layout, release: str, *, live: PurePosixPath) -> Command:
-    """Bring the release's directory to what the live one is; nobody may be writing there."""
+    """Bring the release's directory to what the live one is, on the disk when it returns.
+
+    Nobody may be writing there. The switch comes next, and would outlive a power cut that
+    what is copied does not.
+    """
     return script(
         _AS_ACCOUNT
         + """
         to=$2 live=$3
         as find "$to/" -mindepth 1 -delete
         as cp -a --reflink=auto -- "$live/." "$to/"
+        as find "$to/" '(' -type f -o -type d ')' -exec sync -- {} +
         """,
         layout.system.user,
         layout.data_copy(release),

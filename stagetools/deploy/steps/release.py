@@ -1,6 +1,8 @@
 """A release: built, started beside the one that serves, asked, and put before the users."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -136,11 +138,11 @@ def probe(
     container: str,
     *,
     limit: float = HEALTH.start,
+    exact: bool = False,
 ) -> Sick | None:
     """Ask the release's own socket until it is well; why not, when it never is.
 
-    `limit` is in seconds.
-
+    `limit` is in seconds. `exact` refuses a database with migrations that it does not know.
     It is asked for the pages of deploy.toml as well. Releases of older versions of
     stagetools cannot be asked for these (exit 2), and are asked how they are alone.
     """
@@ -148,7 +150,8 @@ def probe(
     words += ["--refusals", str(HEALTH.refusals)]
     try:
         try:
-            host.run(compose.probe(container, *words, *pages(config)))
+            more = ["--exact"] if exact else []
+            host.run(compose.probe(container, *words, *more, *pages(config)))
         except CommandFailed as error:
             if error.status != 2:
                 raise
@@ -215,7 +218,8 @@ def switch(host: Host, layout: Layout, entry: Record, *, held: str = "") -> Outc
     `held` is the frozen container whose visitors wait meanwhile.
     """
     command = site.switch(layout, entry.release, held=held)
-    host.run(command, stdin=entry.to_json().encode())
+    with _named_managed():
+        host.run(command, stdin=entry.to_json().encode())
     return changed(f"{entry.release} serves")
 
 
@@ -269,10 +273,27 @@ def hold(host: Host, layout: Layout, old: Container, limit: int) -> str:
 
     After `limit` seconds it is frozen as it is; what was cut off, in words.
     """
-    host.run(site.hold(layout, old.release, old.id))
+    with _named_managed():
+        host.run(site.hold(layout, old.release, old.id))
     cut = cut_off(host.run(site.drain(layout, old.release, limit)))
     host.run(compose.freeze(old.id))
     return cut
+
+
+@contextmanager
+def _named_managed() -> Iterator[None]:
+    """Say which command of `inv manage` is in the way of a change of the database."""
+    try:
+        yield
+    except CommandFailed as error:
+        if error.status != site.MANAGED:
+            raise
+        running = ", ".join(error.output.split("\n")).strip(", ")
+        raise StageError(
+            f"A management command still runs, and what it writes would be lost: {running}.",
+            remedy="Try again when it has ended; or end it: docker stop, with the name of its"
+            " container, on the server.",
+        ) from None
 
 
 def _failed_since(host: Host, container: str) -> Sick | None:
