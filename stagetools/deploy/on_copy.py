@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from stagetools.deploy.change import Change
 from stagetools.deploy.commands import compose, data, site
 from stagetools.deploy.limits import HEALTH, HOLD
-from stagetools.deploy.steps import Outcome, changed, database, release
+from stagetools.deploy.steps import Outcome, changed, database, preflight, release
 from stagetools.deploy.terminal import Step
 from stagetools.errors import StageError
 
@@ -70,6 +70,7 @@ class OnCopy(Change):
 
     def seed(self) -> None:
         """Give the release to come a directory with the snapshot as its database."""
+        preflight.refuse_running_commands(self.host, self.layout)
         self.on_copy = True
         live = self.facts.data_dir
         command = data.seed(
@@ -105,6 +106,7 @@ class OnCopy(Change):
             self.standing.held = True
             cut = release.hold(self.host, self.layout, old, HOLD.drain)
             self.frozen = old.id
+        preflight.refuse_running_commands(self.host, self.layout)
         live = self.facts.data_dir
         self.host.run(data.copy(self.layout, self.name, live=live))
         return changed(f"visitors wait; the database was copied{cut}")
@@ -115,6 +117,8 @@ class OnCopy(Change):
     def start_held(self, step: Step) -> Outcome:
         self.start_halted(HEALTH.start if self._patient else self._time_left())
         self._time_left()
+        # one that was about to begin when visitors were held wrote to the other database
+        preflight.refuse_running_commands(self.host, self.layout)
         return self.healthy()
 
     def _time_left(self) -> float:

@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.server.browser import Browser
+from tests.server.changes import take_load
 from tests.server.machines import Server
 from tests.server.project import Done, Project
 
@@ -187,6 +189,26 @@ def _serving(done: Done) -> str:
     found = re.search(r"^release +(\S+),", done.text, re.MULTILINE)
     assert found, done
     return found[1]
+
+
+# --- drain --------------------------------------------------------------------------------
+
+
+def test_a_request_that_outlasts_the_drain_is_counted(server, project) -> None:
+    """`drain` in deploy.toml says how long a release may finish what it has begun."""
+    take_load(project)
+    project.deploy()
+    project.replace("deploy.toml", "domains", "drain = 2\ndomains")
+    browser = Browser(server.address, "mysite.test")
+    with ThreadPoolExecutor() as pool:
+        short = pool.submit(browser.get, "/load/slow?seconds=12")
+        for _ in range(2):
+            pool.submit(browser.get, "/load/slow?seconds=60")
+        time.sleep(1)
+        done = project.inv("restart")
+        assert short.result().status == 200
+    assert done.status == 0, done
+    assert re.search(r"Drain: \S+ stopped; [23] requests", done.text), done
 
 
 # --- what is typed wrongly, and who goes before the end -----------------------------------

@@ -7,7 +7,7 @@ import pytest
 from stagetools.deploy.commands import database as commands
 from stagetools.deploy.standing import Standing
 from stagetools.deploy.steps import Outcome, database
-from stagetools.errors import ConnectionFailed, StageError
+from stagetools.errors import CommandFailed, ConnectionFailed, StageError
 from tests.steps.scripted import ScriptedHost, failure
 
 NEW = "R2"
@@ -48,6 +48,20 @@ def test_a_plan_is_read_from_the_last_line(asks, layout) -> None:
         ("shop.0002_price",), ("shop.0002_price drops item.cost",), (), True
     )
     assert plan.wants_a_copy
+
+
+@pytest.mark.parametrize("more", ["goodbye", '{"event": "shutdown"}', "{", "[1]"])
+def test_what_a_project_prints_when_it_ends_is_no_result(
+    asks, layout, more: str
+) -> None:
+    """By atexit, or from a logger that writes JSON."""
+    host = asks("known", f'{{"known": ["shop.0001"]}}\n{more}\n')
+    assert database.known(host, layout, NEW) == ["shop.0001"]
+
+
+def test_without_any_result_it_is_said(asks, layout) -> None:
+    with pytest.raises(CommandFailed, match="known printed no result"):
+        database.known(asks("known", '{"event": "shutdown"}\n'), layout, NEW)
 
 
 @pytest.mark.parametrize(

@@ -276,12 +276,25 @@ def test_an_image_that_cannot_be_built_is_not_started(desk) -> None:
 
 BREAKING = MIGRATES | {"task: plan": plan(breaking=[["shop.0002", "drops item.cost"]])}
 ON_COPY = [
-    *("data.seed", "files.write_text", "rehearse: migrate", "compose.create_beside"),
+    *(
+        "compose.managing",
+        "data.seed",
+        "files.write_text",
+        "rehearse: migrate",
+        "compose.create_beside",
+    ),
     *("compose.start", "compose.probe", "compose.halt"),
 ]
 HELD = [
-    *("site.hold", "site.drain", "compose.freeze", "data.copy", "task: migrate"),
-    *("compose.start", "compose.probe", *LIVE[:3]),
+    *(
+        "site.hold",
+        "site.drain",
+        "compose.freeze",
+        "compose.managing",
+        "data.copy",
+        "task: migrate",
+    ),
+    *("compose.start", "compose.probe", "compose.managing", *LIVE[:3]),
     *("site.resume", "data.retire", "releases.prune"),
 ]
 
@@ -308,6 +321,28 @@ def test_migrations_that_the_serving_release_may_not_meet_are_made_on_a_copy(
     assert f"STAGETOOLS_DATA={own}\n" in world.sent["files.write_text"].decode()
     assert (world.visitors, world.held, world.copies) == (name, False, {name})
     assert world.containers == {name}
+
+
+@pytest.mark.parametrize(
+    ("said", "step", "held"),
+    [
+        ("shell\n", "Rehearse", False),
+        (["", "shell\n"], "Hold", True),
+        (["", "", "shell\n"], "Start", True),
+    ],
+)
+def test_what_inv_manage_still_writes_is_never_left_behind(
+    desk, said: Any, step: str, held: bool
+) -> None:
+    """It works on the database that is about to be replaced: nothing is, and visitors go on."""
+    importing = desk(said=BREAKING | {"compose.managing": said})
+    ran = deploy(
+        importing, "A command of inv manage still works on the database: shell"
+    )
+    assert ("site.hold" in ran) == held
+    assert "site.switch" not in ran
+    assert importing.steps[-1] == f"✗ {step}"
+    assert (importing.world.visitors, importing.world.held) == (OLD, False)
 
 
 def test_a_release_that_does_not_run_need_not_be_held(desk, deployed) -> None:

@@ -67,13 +67,26 @@ PREPARED = ["releases.again", "files.write_text"]
 BEFORE = [*LOOKED, *PREPARED, "task: known", "task: unknown"]
 TAKEN_AWAY = ["true", "compose.sweep", "data.discard", "releases.prune"]
 REHEARSED = [
-    *("task: snapshot", "data.seed", "files.write_text", "rehearse: reverse"),
+    *(
+        "task: snapshot",
+        "compose.managing",
+        "data.seed",
+        "files.write_text",
+        "rehearse: reverse",
+    ),
     *("task: unknown", "compose.create_beside", "compose.start", "compose.probe"),
     "compose.halt",
 ]
 HELD = [
-    *("site.hold", "site.drain", "compose.freeze", "data.copy", "task: reverse"),
-    *("compose.start", "compose.probe", *LIVE[:3]),
+    *(
+        "site.hold",
+        "site.drain",
+        "compose.freeze",
+        "compose.managing",
+        "data.copy",
+        "task: reverse",
+    ),
+    *("compose.start", "compose.probe", "compose.managing", *LIVE[:3]),
     *("site.resume", "data.retire", "releases.prune"),
 ]
 NEW = "20260131-080000-1111111"
@@ -179,7 +192,7 @@ def test_an_older_release_that_is_not_healthy_never_serves(desk) -> None:
 # --- a restore --------------------------------------------------------------------------------
 
 RESTORED = [
-    *LOOKED, "data.snapshot_age", *PREPARED, "data.seed", "files.write_text",
+    *LOOKED, "data.snapshot_age", *PREPARED, "compose.managing", "data.seed", "files.write_text",
     *ASKED, *LIVE[:4], "compose.stop", "data.retire", "releases.prune",
 ]  # fmt: skip
 

@@ -257,6 +257,10 @@ def snapshot_age(host: Host, layout: Layout, name: str) -> str:
     return span(seconds)
 
 
+_RESULTS = {"plan": "pending", "reverse": "reversed"}
+"""The key that a command's result has; others have one of their own name."""
+
+
 def _ask(
     host: Host,
     layout: Layout,
@@ -266,11 +270,12 @@ def _ask(
     data_dir: PurePosixPath | None = None,
     overlay: database.Overlay = "task",
 ) -> dict[str, Any]:
-    """The result of one command: the last line of JSON that it printed."""
+    """The result of one command, among whatever lines the project itself printed."""
     command = database.run(layout, release, *words, overlay=overlay, data=data_dir)
     said = host.run(command, stdin=stdin.encode())
     for line in reversed(said.splitlines()):
-        if (value := _object(line)) is not None:
+        value = _object(line)
+        if value is not None and _RESULTS.get(words[0], words[0]) in value:
             return value
     raise CommandFailed(
         f"{host.address}: stagetools.database {words[0]} printed no result",
