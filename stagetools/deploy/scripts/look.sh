@@ -55,14 +55,23 @@ is_ours() {
   done
   return 1
 }
-ports=$(ss -Hltnp 'sport = :80 or sport = :443' 2>/dev/null | tr -s ' ' |
-  sed -n 's/^.*:\(80\|443\) .* users:((\(.*\)))[[:space:]]*$/\1 \2/p' |
-  while read -r port users; do
-    for user in $(printf '%s' "$users" | tr ' ' _ | sed 's/),(/ /g'); do
-      pid=${user#*pid=} program=${user#'"'}
-      if is_ours "${pid%%,*}"; then echo "$port"; else echo "${program%%'"'*}"; fi
-    done
-  done | sort -u | tr '\n' ' ')
-case " $ports" in *" 443 "*"80 "*) echo proxy_runs=yes ;; esac
-echo "taken_ports=$(printf '%s' "$ports" | tr ' ' '\n' | sed -n '/^80$/d; /^443$/d; p' | tr '\n' ' ')"
+held='' taken=''
+listeners=$(ss -Hltnp 'sport = :80 or sport = :443' 2>/dev/null | awk '{
+  port = $4; sub(/.*:/, "", port); rest = $0
+  while (match(rest, /"[^"]*",pid=[0-9]+/)) {
+    split(substr(rest, RSTART + 1, RLENGTH - 1), found, "\",pid=")
+    rest = substr(rest, RSTART + RLENGTH); gsub(/[^[:graph:]]/, "_", found[1])
+    print port "/" found[2] "/" found[1]
+  }
+}' | sort -u)
+for one in $listeners; do
+  pid=${one#*/} program=${one##*/}
+  if is_ours "${pid%%/*}"; then
+    held="$held ${one%%/*}"
+  else
+    case " $taken " in *" $program "*) ;; *) taken="$taken $program" ;; esac
+  fi
+done
+case "$held " in *" 443 "*"80 "*) echo proxy_runs=yes ;; esac
+echo "taken_ports=$taken"
 echo "follows_links=$(grep -c 0 /proc/sys/fs/protected_symlinks 2>/dev/null || true)"
