@@ -153,6 +153,7 @@ class Deploy(OnCopy):
             and self.facts.record.fingerprint == self.fingerprint()
             and serving is not None
             and server.is_prepared(self.facts)
+            and server.is_ready(self.facts, self.config)
             and proxy.is_ready(self.facts, self.config)
             and not release.trouble(self.host, self.layout, self.config, serving)
         )

@@ -1,6 +1,9 @@
 """Which containers a start removes first: with a docker that lists what the test says."""
 
+from pathlib import Path
+
 import pytest
+import yaml
 
 from stagetools.deploy.commands import compose
 
@@ -82,3 +85,15 @@ def test_stopping_takes_the_container_away(docker) -> None:
     with_containers(docker)
     docker.run(compose.stop("c1"))
     assert docker.said == ["docker stop c1", "docker rm c1"]
+
+
+def test_a_release_that_serves_has_no_way_to_the_snapshots() -> None:
+    """Whatever a project's compose.yaml says: one of 0.1.0 mounts them."""
+    text = (Path(compose.__file__).parents[1] / "overlays/serve.yaml").read_text()
+    (mount,) = [
+        volume
+        for volume in yaml.safe_load(text)["services"]["web"]["volumes"]
+        if "/backups" in str(volume)
+    ]
+    assert mount["type"] == "tmpfs"
+    assert mount["target"] == "${STAGETOOLS_HOME}/backups"

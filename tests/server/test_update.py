@@ -136,5 +136,8 @@ def assert_converted(server: Server) -> None:
     ]
     assert server.run(f"stat -c '%U %a' {home}/backups") == "mysite_prod 750"
     web = server.run("docker ps -q --filter label=stagetools.system")
-    assert "/backups" not in server.run(f"docker inspect {web}")
+    mounts = "{{range .Mounts}}{{.Type}} {{.Source}} {{end}}"
+    binds = server.run(f"docker inspect --format '{mounts}' {web}")
+    assert "/data" in binds
+    assert "/backups" not in binds
     assert server.run("docker info --format '{{.LiveRestoreEnabled}}'") == "true"
