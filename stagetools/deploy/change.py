@@ -44,6 +44,7 @@ class Change:
         )
         self.standing = Standing(before=facts.release, serves=facts.release)
         self.name = self.container = self.origin = ""
+        self.remarks: list[str] = []  # what was no reason to refuse a release
         self.frozen = ""  # the container whose visitors wait, once it is frozen
         self.migrations: tuple[str, ...] = ()
         self.live_at = 0.0  # by the monotonic clock; 0 until the switch
@@ -186,11 +187,12 @@ class Change:
             *(host, layout, config, self.name, self.container),
             limit=limit,
             exact=self.exact,
+            remark=self.remarks.append,
         )
 
     def healthy(self) -> Outcome:
         asked = " and ".join(["/healthz", *self.config.probe])
-        return Outcome(True, f"{asked} answered")
+        return Outcome(True, "; ".join([f"{asked} answered", *self.remarks[-1:]]))
 
     def switch(self, step: Step) -> Outcome:
         proxy.claim_domains(self.host, self.layout, self.facts, self.config)

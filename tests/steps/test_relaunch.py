@@ -323,6 +323,15 @@ def test_a_restart_is_the_same_release_in_a_new_container(desk) -> None:
     assert (scene.written.why, scene.written.origin) == ("restart", OLD)
 
 
+def test_migrations_that_it_does_not_know_are_no_reason_and_are_told(desk) -> None:
+    remark = "the database has 1 migration that this release does not know: shop.0003"
+    said = json.dumps({"well": True, "said": f"200 ok, but {remark}"})
+    scene = desk(said={"compose.probe": said})
+    relaunch.restart(scene.stage)
+    assert f"✓ Start: /healthz and / answered; {remark}" in scene.output.getvalue()
+    assert scene.world.visitors != OLD
+
+
 def test_it_goes_on_with_the_database_that_is_live(desk, layout) -> None:
     live = layout.data_copy(OLD)
     scene = desk(facts={"data_dir": live})

@@ -222,6 +222,17 @@ def test_what_a_drain_did_not_wait_for_is_told(layout, said: str, words: str) ->
     assert host.of("site.drain")["limit"] == 7
 
 
+def test_migrations_that_a_release_does_not_know_are_remarked(layout, config) -> None:
+    remark = "the database has 1 migration that this release does not know: shop.0003"
+    said = json.dumps({"well": True, "said": f"200 ok, but {remark}"})
+    remarks: list[str] = []
+    for answer in (said, '{"well": true, "said": "200"}\n'):
+        host = ScriptedHost({"compose.probe": answer})
+        sick = release.probe(host, layout, config, NEW, "c1", remark=remarks.append)
+        assert sick is None
+    assert remarks == [remark]
+
+
 def test_a_held_release_is_frozen_once_it_is_idle(layout) -> None:
     """Frozen first, the requests under way would never end."""
     commands = ["site.hold", "site.drain", "compose.freeze"]

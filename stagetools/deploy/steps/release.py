@@ -1,7 +1,7 @@
 """A release: built, started beside the one that serves, asked, and put before the users."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -40,6 +40,7 @@ __all__ = [
     "trouble",
 ]
 
+_REMARK = "200 ok, but "  # as stagetools.health has it, and stagetools.probe
 _MOST_WORKERS = 8  # gunicorn processes chosen by us; each costs some 60 MB
 
 
@@ -139,10 +140,12 @@ def probe(
     *,
     limit: float = HEALTH.start,
     exact: bool = False,
+    remark: Callable[[str], None] = lambda words: None,
 ) -> Sick | None:
     """Ask the release's own socket until it is well; why not, when it never is.
 
-    `limit` is in seconds. `exact` refuses a database with migrations that it does not know.
+    `limit` is in seconds. `exact` refuses a database with migrations that it does not know;
+    else `remark` is told of these.
     It is asked for the pages of deploy.toml as well. Releases of older versions of
     stagetools cannot be asked for these (exit 2), and are asked how they are alone.
     """
@@ -151,7 +154,10 @@ def probe(
     try:
         try:
             more = ["--exact"] if exact else []
-            host.run(compose.probe(container, *words, *more, *pages(config)))
+            asked = compose.probe(container, *words, *more, *pages(config))
+            said = said_by_probe(host.run(asked))
+            if said.startswith(_REMARK):
+                remark(said.removeprefix(_REMARK))
         except CommandFailed as error:
             if error.status != 2:
                 raise
