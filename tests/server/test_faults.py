@@ -85,10 +85,10 @@ def migration(body: str) -> Callable[[Project], None]:
     def write(project: Project) -> None:
         project.write(
             "mysite/migrations/0002_fault.py",
-            "import sys, time\n"
+            "import os, time\n"
             "from django.db import migrations\n\n\n"
             "def run(apps, editor):\n"
-            "    live = 'rehearsal' not in str(editor.connection.settings_dict['NAME'])\n"
+            "    live = 'STAGETOOLS_REHEARSAL' not in os.environ\n"
             f"    {body}\n\n\n"
             "class Migration(migrations.Migration):\n"
             "    dependencies = [('mysite', '0001_initial')]\n"
@@ -168,9 +168,9 @@ ROWS = [
     Row("an import error in a view", urls("\nfrom mysite import no_such_view\n"), says=("Build:", "no_such_view"), rare=True),
     Row("an import error in the web process alone", wsgi("import no_such_module"), says=("Health:", "no_such_module")),
     Row("a failing migration", migration("raise ValueError('no such luck')"), says=("Rehearse:", "no such luck", "not touched"), rare=True),
-    Row("a migration that fails on the live database alone", migration("if live: raise ValueError('only live')"), says=("Migrate:", "only live", "before-")),
+    Row("a migration that fails on the live database alone", migration("if live: raise ValueError('only live')"), says=("Migrate:", "only live", "goes on serving", "not touched")),
     Row("an endless migration, and Ctrl-C", migration("print('rehearsing slowly', flush=True); time.sleep(3600)"), REHEARSING, interrupt, status=130, says=("Interrupted",), rare=True),
-    Row("a migration over the limit", migration("time.sleep(2.5)"), says=("keep writers waiting", "migration_limit", "--yes")),
+    Row("a migration over the limit", migration("time.sleep(2.5)"), says=("waiting for about", "migration_limit", "--yes")),
     Row("an unhealthy answer", sick(500), says=("Health:", "500 feeling unwell", "goes on serving")),
     Row("an answer that is no answer to the question", sick(404), says=("Health:", "404"), limit=120, rare=True),
     Row("a crash 5 s after the switch", wsgi("import os, signal, threading; threading.Timer(6, lambda: os.kill(os.getpid(), signal.SIGKILL)).start() if os.getpid() != 1 else None"), serves="new", status=0),
