@@ -116,9 +116,8 @@ def urls(text: str) -> Callable[[Project], None]:
 
 def hungry(project: Project) -> None:
     """Wants 1 GB where 200 MB are allowed."""
-    project.replace(
-        "compose.yaml", "read_only: true", "read_only: true\n    mem_limit: 200m"
-    )
+    toml = project.read("deploy.toml")
+    project.write("deploy.toml", toml + 'memory = "200 MB"\n')
     wsgi("hog = [bytearray(64 * 2**20) for _ in range(16)]")(project)
 
 
