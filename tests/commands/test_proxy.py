@@ -1,5 +1,7 @@
 """The proxy's files: adopted together, or put back as they were when Caddy refuses them."""
 
+import stat
+
 import pytest
 
 from stagetools.deploy.commands import proxy
@@ -113,6 +115,18 @@ def test_the_kernel_follows_no_planted_links_now_and_after_a_reboot(caddy) -> No
     assert kept.read_text() == "fs.protected_symlinks = 1\n"
     start(caddy)
     assert kept.read_text() == "fs.protected_symlinks = 1\n"
+
+
+def test_the_sockets_of_sites_of_0_1_0_are_guarded_too(caddy, layout, other) -> None:
+    """Theirs was a folder of their own, in which the kernel follows their links."""
+    caddy.program("chown", "true")
+    for of in (layout, other):
+        caddy.at(of.run_dir).mkdir(parents=True, exist_ok=True)
+        caddy.at(of.run_dir).chmod(0o750)
+    start(caddy)
+    for of in (layout, other):
+        assert stat.S_IMODE(caddy.at(of.run_dir).stat().st_mode) == 0o1777
+        assert f"chown root:root {caddy.at(of.run_dir)}" in caddy.said
 
 
 def test_no_proxy_starts_where_the_kernel_follows_planted_links(caddy) -> None:

@@ -82,6 +82,9 @@ guard_links() {
     echo "$here is 0 and cannot be set: a site could lead the proxy into another one."
     exit 1
   fi
+  for sockets in /srv/stagetools/web/sites/*/run; do # of 0.1.0, it was the site's own
+    test ! -d "$sockets" || { chown root:root "$sockets" && chmod 1777 "$sockets"; }
+  done
   test ! -w "${file%/*}" || grep -qxF "$line" "$file" 2>/dev/null || echo "$line" >"$file"
 }
 
