@@ -9,6 +9,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -33,11 +34,13 @@ def project(server, new_project) -> Project:
     return project
 
 
-def begin(project: Project, *words: str) -> subprocess.Popen[str]:
+def begin(
+    project: Project, *words: str, to: int | IO[str] = subprocess.PIPE
+) -> subprocess.Popen[str]:
     """Type a task, and do not wait for its end."""
     return subprocess.Popen(
         [INV, *words], cwd=project.root, env=project.environment, text=True,
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL, stdout=to, stderr=subprocess.STDOUT,
     )  # fmt: skip
 
 
@@ -55,15 +58,26 @@ RUNNING = "docker ps --filter label=stagetools.manage --format '{{.Label \"stage
 # --- manage -------------------------------------------------------------------------------
 
 
+IMPORT = """
+import pathlib, time
+print("begun", flush=True)
+for _ in range(3000):
+    if pathlib.Path("/home/mysite_prod/media/go").exists():
+        break
+    time.sleep(0.1)
+print("over")
+"""
+
+
 def test_a_deploy_does_not_end_a_command_that_runs(server, project) -> None:
     """A long import: the release's own container, in which it ran before, is stopped."""
-    import_ = "import time; print('begun', flush=True); time.sleep(%d); print('over')"
-    typed = begin(project, "manage", f'shell -c "{import_ % 25}"')
+    typed = begin(project, "manage", f"shell -c '{IMPORT}'")
     wait_for(server, RUNNING, "shell")
     project.write("mysite/more.py", "MORE = 1\n")
-    assert "was live after" in project.deploy().text
-    assert typed.poll() is None
-    said, _ = typed.communicate(timeout=60)
+    done = project.inv("deploy")
+    server.run("touch /home/mysite_prod/media/go")
+    said, _ = typed.communicate(timeout=120)
+    assert "was live after" in done.text, done
     assert (typed.returncode, "over" in said) == (0, True), said
     assert server.run(RUNNING) == ""
 
@@ -140,21 +154,23 @@ def test_lines_with_a_plain_word_come_in_their_order(server, project) -> None:
 
 @pytest.mark.parametrize("words", [[], ["--grep", "/mark-of-"]])
 def test_following_ends_with_ctrl_c_and_without_a_word(
-    server, project, words: list[str]
+    server, project, tmp_path, words: list[str]
 ) -> None:
-    typed = begin(project, "logs", "--follow", "--tail", "0", *words)
-    time.sleep(3)
-    mark = f"/mark-of-{len(words)}"
-    Browser(server.address, "mysite.test").get(mark)
-    time.sleep(1)
+    mark, said = f"/mark-of-{len(words)}", tmp_path / "said"
+    with said.open("w") as file:
+        typed = begin(project, "logs", "--follow", "--tail", "0", *words, to=file)
+    for _ in range(60):
+        Browser(server.address, "mysite.test").get(mark)
+        time.sleep(1)
+        if mark in said.read_text():
+            break
     for _ in range(2):  # twice, as one does
         typed.send_signal(signal.SIGINT)
         time.sleep(0.1)
-    said, _ = typed.communicate(timeout=20)
-    assert mark in said
-    assert typed.returncode == 0, said
-    assert "Traceback" not in said
-    assert "Interrupt" not in said
+    assert typed.wait(timeout=20) == 0, said.read_text()
+    assert mark in said.read_text()
+    assert "Traceback" not in said.read_text()
+    assert "Interrupt" not in said.read_text()
 
 
 # --- the environment ----------------------------------------------------------------------
