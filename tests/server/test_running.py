@@ -224,7 +224,9 @@ def test_a_request_that_outlasts_the_drain_is_counted(server, project) -> None:
         done = project.inv("restart")
         assert short.result().status == 200
     assert done.status == 0, done
-    assert re.search(r"Drain: \S+ stopped; [23] requests", done.text), done
+    assert re.search(
+        r"Drain: \S+ stopped; [23] requests still under way after 2 s", done.text
+    ), done
 
 
 # --- what is typed wrongly, and who goes before the end -----------------------------------

@@ -11,7 +11,7 @@ from stagetools.deploy.config import StageConfig
 from stagetools.deploy.facts import Container, Facts, Record
 from stagetools.deploy.host import Host, OnLine
 from stagetools.deploy.layout import Layout
-from stagetools.deploy.limits import HEALTH, KEEP
+from stagetools.deploy.limits import HEALTH, KEEP, SHUTDOWN
 from stagetools.deploy.shell import Command
 from stagetools.deploy.steps import Outcome, changed, unchanged
 from stagetools.errors import CommandFailed, StageError
@@ -245,29 +245,43 @@ def drain_and_stop(
     """
     if old is None:
         return unchanged("none served before")
-    cut = cut_off(host.run(site.drain(layout, old.release, limit)))
+    late = _late(host.run(site.drain(layout, old.release, limit)), limit)
     if sick := _failed_since(host, new):
         host.run(site.switch_back(layout, old.release, forget=release))
         refused = refuse(host, new, sick)
         raise SwitchedBack(refused.what, remedy=refused.remedy) from refused.__cause__
     host.run(compose.stop(old.id))
-    return changed(f"{old.release} stopped{cut}")
+    return changed(f"{old.release} stopped{late}")
 
 
 def leave(host: Host, layout: Layout, old: Container, *, limit: int) -> Outcome:
     """Let the release that served before finish its requests, then stop it."""
-    cut = cut_off(host.run(site.drain(layout, old.release, limit)))
+    late = _late(host.run(site.drain(layout, old.release, limit)), limit)
     host.run(compose.stop(old.id))
-    return changed(f"{old.release} stopped{cut}")
+    return changed(f"{old.release} stopped{late}")
 
 
 def cut_off(said: str) -> str:
     """In words, how many requests a drain did not wait for; nothing where it was none."""
+    busy = _busy(said)
+    return f"; {busy} cut off, still under way" if busy else ""
+
+
+def _late(said: str, limit: int) -> str:
+    """The same where gunicorn is stopped, which gives them some time more."""
+    busy = _busy(said)
+    more = SHUTDOWN.graceful
+    return (
+        f"; {busy} still under way after {limit} s, and cut off if {more} s more were not enough"
+        if busy
+        else ""
+    )
+
+
+def _busy(said: str) -> str:
     word, _, count = said.strip().partition(" ")
-    if word != "busy":
-        return ""
     many = count or "some"
-    return f"; {many} request{'' if many == '1' else 's'} cut off, still under way"
+    return f"{many} request{'' if many == '1' else 's'}" if word == "busy" else ""
 
 
 class SwitchedBack(StageError):  # noqa: N818 - what happened is its name
