@@ -285,6 +285,24 @@ def test_where_the_account_may_write_it_is_the_account_that_removes(
     assert stale.exists()
 
 
+@pytest.mark.parametrize("lost", ["env", "link"])
+def test_no_doubt_about_the_live_database_removes_one(
+    docker, layout, make, lost: str
+) -> None:
+    """What serves does not say where it is; or says another than `data` leads to."""
+    make(R3)
+    directory = docker.at(layout.home / f"data-{R1}")
+    directory.mkdir()
+    (directory / "shop.sqlite3").write_text("live")
+    if lost == "env":
+        docker.at(layout.compose_env(R3)).unlink()
+    else:
+        docker.at(layout.data_dir).rmdir()
+        docker.at(layout.data_dir).symlink_to(directory.name)
+    prune(docker, layout, R3)
+    assert (directory / "shop.sqlite3").exists()
+
+
 def test_a_link_among_the_hashed_files_goes_as_they_do(docker, layout, make) -> None:
     make(R1, hours=1)
     link = docker.at(layout.assets_dir) / "old.css"

@@ -52,14 +52,18 @@ docker image ls --format '{{.Tag}}' "$name" | grep -x "$is_release" | while read
 done
 
 set --
-live=" $home/data "
+live=" $home/data $home/$(readlink "$home/data" || true) "
 for release in $kept; do
   set -- "$@" ! -name "$release.sock" ! -name "$release.held"
   ! test -f "$release.env" || live="$live$(sed -n 's/^STAGETOOLS_DATA=//p' "$release.env") "
 done
 as find "$run" -mindepth 1 -maxdepth 1 '(' -name '*.sock' -o -name '*.held' ')' "$@" -exec rm -rf -- {} + || true
 
+for release in $serving; do # what serves says where its database is, or none is removed
+  test -s "$release.env" || live=unknown
+done
 for dir in "$home"/data-*; do
+  test "$live" != unknown || break
   expr "${dir##*/data-}" : "$is_release\$" >/dev/null || continue
   case $live in *" $dir "*) continue ;; esac
   test -L "$dir" || as find "$dir" -mindepth 1 -delete || true
