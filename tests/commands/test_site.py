@@ -287,33 +287,6 @@ def test_a_link_in_the_place_of_the_socket_is_no_socket(held, layout) -> None:
     assert not held.at(layout.hold_file).exists()
 
 
-MANAGES = """
-case "$1" in
-  ps) echo "import (container shop-prod-manage-1)" ;;
-  inspect) echo true ;;
-esac
-"""
-
-
-def test_nobody_waits_while_a_management_command_writes(held, layout) -> None:
-    """What it writes would stay in the database that is left behind."""
-    held.run(site.resume(layout))
-    held.program("docker", MANAGES)
-    done = held.attempt(site.hold(layout, "R1", "c1"))
-    assert done.returncode == site.MANAGED
-    assert done.stdout == b"import (container shop-prod-manage-1)\n"
-    assert sockets(held, layout) == {"R1.sock", "R2.sock"}
-    assert not held.at(layout.hold_file).exists()
-
-
-def test_no_switch_over_a_management_command_that_began_meanwhile(held, layout) -> None:
-    held.program("docker", MANAGES)
-    done = held.attempt(site.switch(layout, "R2", held="c1"), stdin=b"{}")
-    assert done.returncode == site.MANAGED
-    assert serving(held, layout) == "run/R1.sock"
-    held.run(site.switch(layout, "R2"), stdin=b"{}")  # on the same database
-
-
 def test_a_switch_ends_the_wait_and_the_held_release_goes(held, layout) -> None:
     held.run(site.switch(layout, "R2", held="c1"), stdin=b'{"release": "R2"}')
     assert serving(held, layout) == "run/R2.sock"

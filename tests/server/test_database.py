@@ -7,6 +7,7 @@ import pytest
 from tests.server.browser import Browser
 from tests.server.machines import Server
 from tests.server.project import Project
+from tests.server.test_running import begin, wait_for
 from tests.server.watch import give_version, watching, written
 
 DOMAIN = "mysite.test"
@@ -182,8 +183,69 @@ def test_restoring_the_database_says_first_how_much_is_lost(project, server) -> 
     assert "written-since" not in written(server)
     kept = server.run("cd /home/mysite_prod/backups; grep -al written-since replaced-*")
     assert len({name.removesuffix("-wal") for name in kept.split()}) == 1, kept
+    assert browser.request("POST", "/write?key=served-again").status == 201
     project.deploy()
     assert version(server) == "new"
+    done = project.inv("rollback", "--restore-database", "--yes")
+    assert done.status == 0, done
+    assert "served-again" in written(
+        server
+    )  # before the last migration, after the first
+
+
+WORKS_OUTSIDE = """
+def work(apps, editor):
+    import os, socket
+    from django.conf import settings
+    os.rename(settings.MEDIA_ROOT / "cat.png", settings.MEDIA_ROOT / "moved.png")
+
+
+class Work(migrations.RunPython):
+    pass
+
+
+Migration.operations = [Work(work, work)]
+"""
+ALONE = "docker ps --filter label=stagetools.manage --format '{{.Names}}'"
+
+
+def test_what_would_be_lost_or_broken_is_refused_before_any_visitor_notices(
+    project, server
+) -> None:
+    """Three deploys and a rollback that must not be: one server, for they take a while."""
+    server.run("touch /home/mysite_prod/media/cat.png")
+    migrate(project, "0002_work", "")
+    path = "mysite/migrations/0002_work.py"
+    project.write(path, project.read(path) + WORKS_OUTSIDE)
+    home = project.read("mysite/templates/home.html")
+    with watching(server, DOMAIN) as watch:
+        done = project.inv("deploy", "--yes")
+        assert done.status == 1
+        assert "In a rehearsal uploads are read-only" in done.text
+        assert server.run("ls /home/mysite_prod/media") == "cat.png"
+
+        project.write(path, "")
+        (project.root / path).unlink()
+        (project.root / "mysite/templates/home.html").unlink()
+        done = project.inv("deploy", "--yes")
+        assert done.status == 1
+        assert "GET / answers 500" in done.text
+        assert "TemplateDoesNotExist" in done.text
+
+        project.write("mysite/templates/home.html", home)
+        add_mood(project)
+        project.deploy("--yes")
+        typed = begin(project, "manage", "shell -c 'import time; time.sleep(300)'")
+        wait_for(server, ALONE, "manage")
+        done = project.inv("rollback", "--yes")
+        assert done.status == 1
+        assert "inv manage still works on the database: shell" in done.text
+        server.run(f"docker stop --time 1 $({ALONE})")
+        typed.communicate(timeout=60)
+    assert watch.failures == []
+    assert version(server) == "old"
+    assert "mood" in columns(server)
+    assert set(watch.acknowledged) <= written(server)
 
 
 def test_a_named_release_serves_again_without_a_build(project, server) -> None:

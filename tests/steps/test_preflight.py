@@ -110,9 +110,11 @@ def test_a_command_that_still_writes_keeps_the_database_from_being_replaced(
     layout, refused
 ) -> None:
     managing = compose.managing(layout).text
-    host = ScriptedHost({managing: ["import_birds\nshell\n", ""]})
+    host = ScriptedHost(
+        {managing: ["import_birds (container a)\nshell (container b)\n", ""]}
+    )
     error = refused(preflight.refuse_running_commands, host, layout)
-    assert "import_birds, shell" in error.what
+    assert "import_birds (container a), shell (container b)." in error.what
     preflight.refuse_running_commands(host, layout)
 
 

@@ -239,18 +239,6 @@ def test_a_release_that_serves_again_must_know_all_that_the_database_has(desk) -
     assert "--exact" not in scene.world.of("compose.probe")["words"]
 
 
-def test_a_management_command_that_still_writes_is_named_and_nobody_waits(desk) -> None:
-    running = failure("import (container shop-prod-manage-1)\n", status=66)
-    for at in ("site.hold", "site.switch"):
-        scene = desk(said={"task: unknown": [UNKNOWN, NONE], at: running})
-        error = refused(relaunch.rollback, scene)
-        assert error.what.endswith("be lost: import (container shop-prod-manage-1).")
-        assert (
-            error.untouched == f"{OLD} goes on serving. Its database was not touched."
-        )
-        assert scene.world.visitors == OLD
-
-
 def test_where_nothing_was_migrated_since_nothing_is_restored(desk) -> None:
     scene = desk(records=[replace(r, migrations=()) for r in RECORDS])
     with pytest.raises(UsageError, match="has migrated the database"):

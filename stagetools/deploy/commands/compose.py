@@ -212,13 +212,13 @@ def manage(
 
 
 def managing(layout: Layout) -> Command:
-    """Print each command of `manage` that runs or is about to, one a line."""
+    """Print each command of `manage` that runs or is about to, and where, one a line."""
     labels = (
         f"label=com.docker.compose.project={layout.system.container}",
         "label=stagetools.manage",
     )
     filters = [word for label in labels for word in ("--filter", label)]
-    form = '{{.Label "stagetools.manage"}}'
+    form = '{{.Label "stagetools.manage"}} (container {{.Names}})'
     return looks(sh("docker", "ps", "--all", *filters, "--format", form))
 
 

@@ -6,7 +6,6 @@ from stagetools.deploy.layout import WEB_DIR, Layout
 from stagetools.deploy.shell import Command, loosely, script, script_file
 
 __all__ = [
-    "MANAGED",
     "TAKEN",
     "claim_domains",
     "drain",
@@ -62,20 +61,6 @@ def _limit(max_body: int) -> str:
     return f"max_body_{max_body}_{min(max((max_body - 1).bit_length(), 20), 40)}"
 
 
-MANAGED = 66
-"""The exit status of `hold`, and of a switch after it, while a management command runs."""
-
-# What it writes would stay in the database that is left behind. $1 is the compose project.
-_REFUSE_MANAGED = """
-refuse_managed() {
-  running=$(docker ps --filter "label=com.docker.compose.project=$1" --filter label=stagetools.manage \
-    --filter status=created --filter status=running \
-    --format '{{.Label "stagetools.manage"}} (container {{.Names}})')
-  test -z "$running" || { echo "$running"; exit 66; }
-}
-"""
-
-
 def switch(layout: Layout, release: str, *, held: str = "") -> Command:
     """Send all new requests to the release: one rename(2), on disk before it returns.
 
@@ -84,11 +69,9 @@ def switch(layout: Layout, release: str, *, held: str = "") -> Command:
     written since it was copied would be lost. A changed environment is approved by this.
     """
     return script(
-        _REFUSE_MANAGED
-        + """
+        """
         cd "$1"; test -S "run/$2.sock"
         if test -n "$4"; then
-          refuse_managed "$7"
           test "$(cut -d' ' -f1 "$6")" = "$4"
           test "$(docker inspect --format '{{.State.Paused}}' "$4")" = true
         fi
@@ -101,7 +84,6 @@ def switch(layout: Layout, release: str, *, held: str = "") -> Command:
         held,
         layout.env_file,
         layout.hold_file,
-        layout.system.container,
     )
 
 
@@ -126,13 +108,11 @@ def hold(layout: Layout, release: str, container: str) -> Command:
     """Let visitors wait at the proxy: the socket of the release bears another name.
 
     It is written down first, in memory: whoever comes next undoes it (`resume`). After a power
-    cut there is nothing to undo, for gunicorn makes its socket anew. Exits `MANAGED` and
-    prints which commands of `inv manage` run, where any does; then nobody waits.
+    cut there is nothing to undo, for gunicorn makes its socket anew.
     """
     return script(
-        _REFUSE_MANAGED
-        + """
-        refuse_managed "$5"; cd "$1"; test "$(readlink current.sock)" = "run/$2.sock"; test -S "run/$2.sock"
+        """
+        cd "$1"; test "$(readlink current.sock)" = "run/$2.sock"; test -S "run/$2.sock"
         printf '%s %s\\n' "$3" "$2" >"$4.new"; mv -T "$4.new" "$4"
         mv -T "run/$2.sock" "run/$2.held"
         """,
@@ -140,7 +120,6 @@ def hold(layout: Layout, release: str, container: str) -> Command:
         release,
         container,
         layout.hold_file,
-        layout.system.container,
     )
 
 

@@ -68,11 +68,12 @@ def refuse_taken_domains(system: str, facts: Facts, config: StageConfig) -> None
 
 def refuse_running_commands(host: Host, layout: Layout) -> None:
     """What `inv manage` still writes to a database that is about to be replaced is lost."""
-    if running := host.run(compose.managing(layout)).split():
+    if running := host.run(compose.managing(layout)).splitlines():
         raise StageError(
             f"A command of inv manage still works on the database: {', '.join(running)}.",
             untouched="Nothing was changed.",
-            remedy="Wait until it is over, or end it with Ctrl-C, then do this again.",
+            remedy="Wait until it is over, or end it: Ctrl-C where it was typed, or docker"
+            " stop with its container on the server. Then do this again.",
         )
 
 

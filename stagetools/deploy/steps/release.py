@@ -1,8 +1,7 @@
 """A release: built, started beside the one that serves, asked, and put before the users."""
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -224,8 +223,7 @@ def switch(host: Host, layout: Layout, entry: Record, *, held: str = "") -> Outc
     `held` is the frozen container whose visitors wait meanwhile.
     """
     command = site.switch(layout, entry.release, held=held)
-    with _named_managed():
-        host.run(command, stdin=entry.to_json().encode())
+    host.run(command, stdin=entry.to_json().encode())
     return changed(f"{entry.release} serves")
 
 
@@ -293,27 +291,10 @@ def hold(host: Host, layout: Layout, old: Container, limit: int) -> str:
 
     After `limit` seconds it is frozen as it is; what was cut off, in words.
     """
-    with _named_managed():
-        host.run(site.hold(layout, old.release, old.id))
+    host.run(site.hold(layout, old.release, old.id))
     cut = cut_off(host.run(site.drain(layout, old.release, limit)))
     host.run(compose.freeze(old.id))
     return cut
-
-
-@contextmanager
-def _named_managed() -> Iterator[None]:
-    """Say which command of `inv manage` is in the way of a change of the database."""
-    try:
-        yield
-    except CommandFailed as error:
-        if error.status != site.MANAGED:
-            raise
-        running = ", ".join(error.output.split("\n")).strip(", ")
-        raise StageError(
-            f"A management command still runs, and what it writes would be lost: {running}.",
-            remedy="Try again when it has ended; or end it: docker stop, with the name of its"
-            " container, on the server.",
-        ) from None
 
 
 def _failed_since(host: Host, container: str) -> Sick | None:
