@@ -4,7 +4,14 @@ from stagetools.deploy.change import Change
 from stagetools.deploy.facts import Facts, Record, named
 from stagetools.deploy.on_copy import OnCopy
 from stagetools.deploy.stage import Stage, locked
-from stagetools.deploy.steps import Outcome, database, lock, release, server
+from stagetools.deploy.steps import (
+    Outcome,
+    database,
+    lock,
+    preflight,
+    release,
+    server,
+)
 from stagetools.deploy.terminal import Step
 from stagetools.errors import StageError, UsageError
 
@@ -102,6 +109,7 @@ class Relaunch(Change):
 
     def prepare(self, old: str) -> None:
         """Leave the files and the image of `old` under the new name."""
+        preflight.refuse_taken_domains(self.stage.name, self.facts, self.config)
         self.bring_up_to_date()
         source = self.source_of(old)
         self.origin = source.made_of if source else old

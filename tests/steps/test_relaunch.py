@@ -104,6 +104,17 @@ def test_a_rollback_serves_the_release_before(desk) -> None:
     assert scene.world.visitors == NEW
 
 
+@pytest.mark.parametrize("again", [relaunch.rollback, relaunch.restart])
+def test_a_domain_of_another_site_is_refused_before_anything_is_begun(
+    desk, again
+) -> None:
+    scene = desk(facts={"claimed": (("shop.test", "blog_prod"),)})
+    error = refused(again, scene)
+    assert error.what == "shop.test belongs to blog_prod on this server."
+    assert not set(PREPARED) & set(scene.world.names)
+    assert scene.world.visitors == OLD
+
+
 def test_migrations_that_it_does_not_know_are_undone_on_a_copy(desk) -> None:
     scene = desk(said={"task: unknown": [UNKNOWN, NONE]})
     relaunch.rollback(scene.stage)
