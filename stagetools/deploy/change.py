@@ -201,8 +201,9 @@ class Change:
             outcome = release.switch(
                 self.host, self.layout, self.record(), held=self.frozen
             )
-        except CommandFailed:
-            self._find_out()
+        except (CommandFailed, StageError) as error:
+            if not isinstance(error, ConnectionFailed | LockLost):
+                self._find_out()
             raise
         self.standing.switched(self.name)
         self.live_at = time.monotonic()

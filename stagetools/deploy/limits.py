@@ -54,7 +54,8 @@ class Hold:
     """
 
     drain: int = 8  # seconds for the requests under way; then they are cut off
-    change: float = 10  # seconds to copy and to change, as the rehearsal took
+    change: float = 15  # seconds to copy, to change and to start, as the rehearsal took
+    at_most: int = 25  # then the server lets them go to the release before
     proxy: int = 30
 
 

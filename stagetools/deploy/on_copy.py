@@ -60,11 +60,13 @@ class OnCopy(Change):
         started = time.monotonic()
         self.seed()
         rehearsal = self.change_copy(step, rehearsal=True)
+        self.expected = time.monotonic() - started
         self.container = release.create_beside(
             self.host, self.layout, self.name, self.facts.release
         )
+        started = time.monotonic()
         self.start_halted()
-        self.expected = time.monotonic() - started
+        self.expected += time.monotonic() - started
         self.host.run(compose.halt(self.container))
         return rehearsal.outcome
 
@@ -104,7 +106,10 @@ class OnCopy(Change):
         self._held_at = time.monotonic()
         if old:
             self.standing.held = True
-            cut = release.hold(self.host, self.layout, old, HOLD.drain)
+            at_most = 0 if self._patient else HOLD.at_most
+            cut = release.hold(
+                self.host, self.layout, old, drain=HOLD.drain, at_most=at_most
+            )
             self.frozen = old.id
         preflight.refuse_running_commands(self.host, self.layout)
         live = self.facts.data_dir
@@ -122,18 +127,18 @@ class OnCopy(Change):
         return self.healthy()
 
     def _time_left(self) -> float:
-        """Seconds until the proxy lets its visitors wait no longer; raises where that is near.
+        """Seconds until the server lets the visitors go; raises where it has.
 
-        Better they get an answer of the old release.
+        Better they get an answer of the old release than none.
         """
         waited = time.monotonic() - self._held_at
-        if self.frozen and not self._patient and waited > HOLD.proxy - HOLD.drain:
+        if self.frozen and not self._patient and waited > HOLD.at_most:
             raise StageError(
                 f"Visitors have waited for {waited:.0f} s, longer than the rehearsal took"
                 f" ({self.expected:.0f} s).",
                 remedy="Try again at a quieter time.",
             )
-        return round(HOLD.proxy - waited, 1)
+        return round(max(1, HOLD.at_most - waited), 1)
 
     def agree_to_wait(self) -> None:
         """Ask before visitors wait longer than the proxy lets them without an error."""

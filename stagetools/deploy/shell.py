@@ -15,6 +15,7 @@ __all__ = [
     "prints",
     "script",
     "script_file",
+    "script_text",
     "sh",
 ]
 
@@ -70,12 +71,13 @@ def script_file(
 
     `after` is another one there, whose functions it uses.
     """
-    text = _script(after) + _script(name) if after else _script(name)
+    text = script_text(after) + script_text(name) if after else script_text(name)
     return script(text, *values, interpreter=interpreter)
 
 
 @cache
-def _script(name: str) -> str:
+def script_text(name: str) -> str:
+    """The script of that name, for one that starts another."""
     return (Path(__file__).parent / "scripts" / name).read_text("utf-8")
 
 

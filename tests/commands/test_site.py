@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from contextlib import suppress
 
 import pytest
@@ -223,7 +224,7 @@ def held(sites, layout, listen):
     for release in ("R1", "R2"):
         listen(release)
     sites.run(site.switch(layout, "R1"), stdin=b"{}")
-    sites.run(site.hold(layout, "R1", "c1"))
+    sites.run(site.hold(layout, "R1", "c1", 0))
     (sites.root / "paused").write_text("true\n")
     return sites
 
@@ -271,7 +272,7 @@ def test_a_release_that_started_anew_meanwhile_keeps_its_new_socket(
 
 def test_only_what_serves_is_held(held, layout) -> None:
     held.run(site.resume(layout))
-    done = held.attempt(site.hold(layout, "R2", "c2"))
+    done = held.attempt(site.hold(layout, "R2", "c2", 0))
     assert done.returncode != 0
     assert sockets(held, layout) == {"R1.sock", "R2.sock"}
     assert not held.at(layout.hold_file).exists()
@@ -283,7 +284,7 @@ def test_a_link_in_the_place_of_the_socket_is_no_socket(held, layout) -> None:
     path = held.at(layout.run_dir) / "R1.sock"
     path.unlink()
     path.write_text("no socket")
-    assert held.attempt(site.hold(layout, "R1", "c1")).returncode != 0
+    assert held.attempt(site.hold(layout, "R1", "c1", 0)).returncode != 0
     assert not held.at(layout.hold_file).exists()
 
 
@@ -311,6 +312,48 @@ def test_no_switch_where_something_may_have_been_written_since(
     assert done.returncode != 0
     assert serving(held, layout) == "run/R1.sock"
     assert not held.at(layout.record("R2")).exists()
+
+
+def let_go(sites, layout) -> bool:
+    """Whether the visitors are let go within seconds."""
+    end = time.monotonic() + 10
+    while time.monotonic() < end and sites.at(layout.hold_file).exists():
+        time.sleep(0.05)
+    return not sites.at(layout.hold_file).exists()
+
+
+def test_the_server_lets_visitors_go_when_nobody_else_does(held, layout) -> None:
+    """Their client sleeps, perhaps; the proxy would soon answer them 502."""
+    held.run(site.resume(layout))
+    held.run(site.hold(layout, "R1", "c1", 1))
+    assert sockets(held, layout) == {"R1.held", "R2.sock"}
+    assert let_go(held, layout)
+    assert sockets(held, layout) == {"R1.sock", "R2.sock"}
+    assert held.said[-1] == "docker unpause c1"
+    late = held.attempt(site.switch(layout, "R2", held="c1"), b"{}")
+    assert late.returncode == site.LATE
+    assert serving(held, layout) == "run/R1.sock"
+
+
+def test_the_end_of_one_wait_ends_no_other(held, layout) -> None:
+    held.run(site.resume(layout))
+    held.run(site.hold(layout, "R1", "c1", 1))
+    held.run(site.resume(layout))
+    held.run(site.hold(layout, "R1", "c1", 0))
+    time.sleep(1.5)  # for the first one's end
+    assert sockets(held, layout) == {"R1.held", "R2.sock"}
+
+
+def test_the_end_of_a_wait_after_a_switch_changes_nothing(held, layout) -> None:
+    held.run(site.resume(layout))
+    held.run(site.hold(layout, "R1", "c1", 1))
+    (held.root / "paused").write_text("true\n")
+    held.run(site.switch(layout, "R2", held="c1"), stdin=b'{"release": "R2"}')
+    time.sleep(1.5)
+    assert serving(held, layout) == "run/R2.sock"
+    assert held.at(layout.hold_file).exists()  # who switched removes the old release
+    held.run(site.resume(layout))
+    assert held.said[-1] == "docker rm --force c1"
 
 
 # --- draining ---------------------------------------------------------------------------

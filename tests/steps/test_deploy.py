@@ -10,6 +10,7 @@ import pytest
 from stagetools.deploy import on_copy
 from stagetools.deploy.commands import server
 from stagetools.deploy.facts import Facts
+from stagetools.deploy.limits import HOLD
 from stagetools.deploy.pipeline import Deploy
 from stagetools.deploy.steps import lock
 from stagetools.deploy.tree import Manifest, read_tree
@@ -314,7 +315,7 @@ def test_migrations_that_the_serving_release_may_not_meet_are_made_on_a_copy(
     own = breaking.layout.data_copy(name)
     assert breaking.written.migrations == ("shop.0002",)
     assert world.of("site.hold") | {"layout": 0} == {
-        "layout": 0, "release": OLD, "container": "old-id",
+        "layout": 0, "release": OLD, "container": "old-id", "limit": HOLD.at_most,
     }  # fmt: skip
     assert world.of("site.switch")["held"] == "old-id"  # it must still be frozen
     assert world.of("data.retire")["live"] == own
@@ -359,7 +360,7 @@ def test_what_visitors_would_wait_too_long_for_is_made_while_they_are_served(
     desk, slow: str
 ) -> None:
     """Whatever of it takes long: they wait for the copy and the start as well."""
-    waits = desk(said=BREAKING, takes={slow: 11.0})
+    waits = desk(said=BREAKING, takes={slow: HOLD.change + 1})
     assert deploy(waits) == [
         *(*TO_MIGRATE, "task: snapshot", *ON_COPY),
         *("compose.discard", "data.discard", "files.write_text", "task: migrate"),
@@ -380,8 +381,8 @@ def test_a_wait_over_the_limit_is_asked_for(desk) -> None:
 
 
 def test_visitors_get_the_old_release_back_before_the_proxy_gives_up(desk) -> None:
-    late = desk(said=BREAKING, takes={"task: migrate": 23.0})
-    ran = deploy(late, "Visitors have waited for 23 s")
+    late = desk(said=BREAKING, takes={"task: migrate": HOLD.at_most + 1})
+    ran = deploy(late, "Visitors have waited for 26 s")
     assert "site.switch" not in ran
     assert ran[-5:] == ["true", "site.resume", *TAKEN_AWAY[1:]]
     assert late.world.visitors == OLD

@@ -185,8 +185,8 @@ def test_a_long_wait_is_asked_for_with_what_visitors_get(desk) -> None:
 
 
 def test_one_that_is_later_than_rehearsed_goes_back(desk) -> None:
-    scene = desk(said={"task: unknown": [UNKNOWN, NONE]}, takes={"task: reverse": 23})
-    assert "Visitors have waited for 23 s" in refused(relaunch.rollback, scene).what
+    scene = desk(said={"task: unknown": [UNKNOWN, NONE]}, takes={"task: reverse": 26})
+    assert "Visitors have waited for 26 s" in refused(relaunch.rollback, scene).what
     assert scene.world.names[-5:] == ["true", "site.resume", *TAKEN_AWAY[1:]]
     assert scene.world.visitors == OLD
 

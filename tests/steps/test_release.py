@@ -238,11 +238,14 @@ def test_a_held_release_is_frozen_once_it_is_idle(layout) -> None:
     """Frozen first, the requests under way would never end."""
     commands = ["site.hold", "site.drain", "compose.freeze"]
     host = ScriptedHost(dict.fromkeys(commands, ""))
-    assert release.hold(host, layout, OLD_ONE, 8) == ""
+    assert release.hold(host, layout, OLD_ONE, drain=8, at_most=25) == ""
     assert host.names == commands
     assert host.of("site.drain")["limit"] == 8
+    assert host.of("site.hold")["limit"] == 25
     host.script["site.drain"] = "busy 2\n"
-    assert "2 requests cut off" in release.hold(host, layout, OLD_ONE, 8)
+    assert "2 requests cut off" in release.hold(
+        host, layout, OLD_ONE, drain=8, at_most=25
+    )
 
 
 def test_pruning_keeps_what_the_limits_say(layout) -> None:

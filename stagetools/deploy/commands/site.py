@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 from stagetools.deploy.layout import WEB_DIR, Layout
-from stagetools.deploy.shell import Command, loosely, script, script_file
+from stagetools.deploy.shell import Command, loosely, script, script_file, script_text
 
 __all__ = [
+    "LATE",
     "TAKEN",
     "claim_domains",
     "drain",
@@ -15,6 +16,8 @@ __all__ = [
     "switch_back",
 ]
 
+LATE = 67
+"""The exit status of `switch` when the visitors it was for wait no longer."""
 TAKEN = 65
 """The exit status of `claim_domains` when another installation has a domain."""
 
@@ -65,14 +68,16 @@ def switch(layout: Layout, release: str, *, held: str = "") -> Command:
     """Send all new requests to the release: one rename(2), on disk before it returns.
 
     Standard input is the release's record, written first: what serves is always known.
-    Where the visitors of the container `held` wait, it must still be frozen: what it had
-    written since it was copied would be lost. A changed environment is approved by this.
+    Where the visitors of the container `held` wait, it must still be frozen, for what it had
+    written since it was copied would be lost; exits `LATE` where they were let go meanwhile.
+    A changed environment is approved by this.
     """
     return script(
         """
         cd "$1"; test -S "run/$2.sock"
         if test -n "$4"; then
-          test "$(cut -d' ' -f1 "$6")" = "$4"
+          exec 7>>"$6.lock"; flock 7
+          test "$(cut -d' ' -f1 "$6" 2>/dev/null)" = "$4" || exit 67
           test "$(docker inspect --format '{{.State.Paused}}' "$4")" = true
         fi
         umask 022; cat >"$3.new"; mv -T "$3.new" "$3"; rm -f "$5.before"
@@ -104,43 +109,22 @@ def switch_back(layout: Layout, release: str, *, forget: str) -> Command:
     )
 
 
-def hold(layout: Layout, release: str, container: str) -> Command:
-    """Let visitors wait at the proxy: the socket of the release bears another name.
+def hold(layout: Layout, release: str, container: str, limit: int) -> Command:
+    """Let visitors wait at the proxy, for so many seconds at most; 0 is no limit.
 
-    It is written down first, in memory: whoever comes next undoes it (`resume`). After a power
-    cut there is nothing to undo, for gunicorn makes its socket anew.
+    When these are over the server lets them go by itself, and a switch is refused.
     """
-    return script(
-        """
-        cd "$1"; test "$(readlink current.sock)" = "run/$2.sock"; test -S "run/$2.sock"
-        printf '%s %s\\n' "$3" "$2" >"$4.new"; mv -T "$4.new" "$4"
-        mv -T "run/$2.sock" "run/$2.held"
-        """,
-        layout.site_dir,
-        release,
-        container,
-        layout.hold_file,
+    return script_file(
+        "hold.sh",
+        *(layout.site_dir, release, container, layout.hold_file),
+        limit,
+        script_text("resume.sh"),
     )
 
 
 def resume(layout: Layout) -> Command:
     """Let the held release go on; or remove it, where another one serves already."""
-    return script(
-        """
-        test -f "$2" || exit 0
-        read -r container release <"$2"; cd "$1"
-        if test "$(readlink current.sock)" = "run/$release.sock"; then
-          docker unpause "$container" >/dev/null 2>&1 || true
-          test ! -S "run/$release.held" || test -S "run/$release.sock" ||
-            mv -T "run/$release.held" "run/$release.sock"
-        else
-          docker rm --force "$container" >/dev/null 2>&1 || true
-        fi
-        rm -rf "run/$release.held" "$2"
-        """,
-        layout.site_dir,
-        layout.hold_file,
-    )
+    return script_file("resume.sh", layout.site_dir, layout.hold_file)
 
 
 def drain(layout: Layout, release: str, limit: int) -> Command:

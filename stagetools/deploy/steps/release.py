@@ -223,7 +223,15 @@ def switch(host: Host, layout: Layout, entry: Record, *, held: str = "") -> Outc
     `held` is the frozen container whose visitors wait meanwhile.
     """
     command = site.switch(layout, entry.release, held=held)
-    host.run(command, stdin=entry.to_json().encode())
+    try:
+        host.run(command, stdin=entry.to_json().encode())
+    except CommandFailed as error:
+        if error.status != site.LATE:
+            raise
+        raise StageError(
+            "Switch: the visitors had waited too long, so the release before went on.",
+            remedy="Try again at a quieter time.",
+        ) from None
     return changed(f"{entry.release} serves")
 
 
@@ -286,13 +294,16 @@ class SwitchedBack(StageError):  # noqa: N818 - what happened is its name
     """The release that served before serves again."""
 
 
-def hold(host: Host, layout: Layout, old: Container, limit: int) -> str:
+def hold(
+    host: Host, layout: Layout, old: Container, *, drain: int, at_most: int
+) -> str:
     """Let visitors wait at the proxy, and freeze the release once it is idle.
 
-    After `limit` seconds it is frozen as it is; what was cut off, in words.
+    After `drain` seconds it is frozen as it is; what was cut off, in words. After `at_most`
+    seconds (0: no limit) the server lets them go by itself.
     """
-    host.run(site.hold(layout, old.release, old.id))
-    cut = cut_off(host.run(site.drain(layout, old.release, limit)))
+    host.run(site.hold(layout, old.release, old.id, at_most))
+    cut = cut_off(host.run(site.drain(layout, old.release, drain)))
     host.run(compose.freeze(old.id))
     return cut
 

@@ -1,0 +1,18 @@
+# shellcheck shell=sh
+# Let visitors wait at the proxy: the socket of the release that serves bears another name.
+# It is written down first, in memory: whoever comes next undoes it (resume.sh). After a power
+# cut there is nothing to undo, for gunicorn makes its socket anew.
+# After `limit` seconds it is undone in any case, whatever has become of the client: the proxy
+# lets nobody wait much longer. 0 is no limit.
+set -eu
+site=$1 release=$2 container=$3 hold=$4 limit=$5 resume=$6
+cd "$site"
+test "$(readlink current.sock)" = "run/$release.sock"
+test -S "run/$release.sock"
+printf '%s %s\n' "$container" "$release" >"$hold.new"
+mv -T "$hold.new" "$hold"
+mv -T "run/$release.sock" "run/$release.held"
+test "$limit" != 0 || exit 0
+# 8 is the lock of the command in fence.py, which the next one waits for
+setsid sh -euc 'sleep "$1"; exec sh -c "$2" resume "$3" "$4" "$5"' late \
+  "$limit" "$resume" "$site" "$hold" "$(stat -c '%i %.9Z' "$hold")" </dev/null >/dev/null 2>&1 8>&- &
