@@ -567,6 +567,9 @@ class Load:
     def __exit__(self, *error: object) -> None:
         said, _ = self.process.communicate()
         self.report = json.loads(said)
+        if any(error):
+            figures = (self.report[of] for of in ("requests", "failed", "errors"))
+            sys.stdout.write(f"\nuntil then: {tuple(figures)}\n")
 
 
 def main() -> None:
