@@ -289,6 +289,16 @@ def test_a_release_that_has_begun_anew_keeps_its_own_socket(
     assert socket_.read_text() == "bound after a restart of the engine"
 
 
+def test_what_a_power_cut_left_of_a_hold_is_taken_away(
+    machine, layout, holding
+) -> None:
+    holding.hold.unlink()  # it was in memory
+    (holding.site / "run" / f"{OLD}.sock").touch()
+    (holding.site / "run" / "a directory.held").mkdir()  # a site may make what it likes
+    end_by_the_next_task(machine, layout)
+    assert holding.names() == [f"{OLD}.sock", "a directory.held"]
+
+
 def test_a_container_that_is_not_paused_is_no_error(machine, layout, holding) -> None:
     machine.program("docker", "exit 1")
     end_by_the_next_task(machine, layout)

@@ -38,7 +38,9 @@ settle() {
 
 recover() {
   test ! -f "$home/env.before" || mv -T "$home/env.before" "$home/env"
-  test ! -f "$base.hold" || undo_hold
+  if test -f "$base.hold"; then undo_hold; return; fi
+  # after a power cut the release has a new socket, and this is nobody's
+  rm -f -- "$site/run/"*.held 2>/dev/null || true
 }
 
 undo_hold() {
