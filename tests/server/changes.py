@@ -248,7 +248,8 @@ class Changes:
 
 def too_slow(done: Done) -> bool:
     """Whether a change on a copy went back for the sake of those who waited."""
-    return done.status == 1 and "Visitors have waited for" in done.text
+    waited = ("Visitors have waited for", "visitors had waited too long")
+    return done.status == 1 and any(words in done.text for words in waited)
 
 
 def serving(server: Server, name: str) -> str:
