@@ -28,6 +28,8 @@ from stagetools.errors import CommandFailed, ConnectionFailed, UsageError
 
 __all__ = ["FabricHost", "connect"]
 
+_GONE = (EOFError, OSError, paramiko.SSHException)
+"""What Paramiko raises on a connection that is gone, even when it is closed."""
 _CHUNK = 256 * 1024  # bytes between two reports of progress
 _LAST_LINES = 40  # of a command's output, kept for the message when it fails
 
@@ -195,7 +197,8 @@ class FabricHost:
             channel.close()
 
     def close(self) -> None:
-        self.connection.close()
+        with suppress(*_GONE):
+            self.connection.close()
 
     def _channel(self) -> Any:
         """A fresh channel; the next one is asked for already, which takes a round trip."""
@@ -295,10 +298,15 @@ class _Started:
         return line.decode(errors="replace").rstrip("\n")
 
     def send(self, text: str) -> None:
-        self._channel.sendall(text.encode())
+        """Raises OSError when the connection is gone; Paramiko has other errors for that."""
+        try:
+            self._channel.sendall(text.encode())
+        except (EOFError, paramiko.SSHException) as error:
+            raise OSError("the connection is gone") from error
 
     def is_over(self) -> bool:
         return bool(self._channel.exit_status_ready() or self._channel.closed)
 
     def close(self) -> None:
-        self._channel.close()
+        with suppress(*_GONE):
+            self._channel.close()
