@@ -1,4 +1,4 @@
-# shellcheck shell=sh
+# shellcheck shell=sh disable=SC2016
 # Let visitors wait at the proxy: the socket of the release that serves bears another name.
 # It is written down first, in memory: whoever comes next undoes it (resume.sh). After a power
 # cut there is nothing to undo, for gunicorn makes its socket anew.
