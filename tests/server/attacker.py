@@ -173,7 +173,10 @@ def fifo(path: Path, _: str) -> None:
 def directory(path: Path, aim: str) -> None:
     path.mkdir()
     (path / "in\nit").symlink_to(aim)
-    path.chmod(0)
+    if (
+        path.parent.name != "data"
+    ):  # its own copies of that would fail, and prove nothing
+        path.chmod(0)
 
 
 def huge(path: Path, _: str) -> None:
