@@ -7,6 +7,7 @@ import json
 import re
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,6 +77,7 @@ class Migration(migrations.Migration):
 FIELD = '{name} = models.CharField(max_length=9, default="", null=True)'
 SLACK = 3.0
 """Seconds between the moment that a snapshot shows and the last byte of its file."""
+EACH = 4  # failures of a kind that are told one by one
 UNITS = {"s": 1, "min": 60, "h": 3600}
 
 _marks = itertools.count(1)
@@ -307,7 +309,11 @@ def told(report: dict, spans: list[tuple[str, float, float]]) -> Iterator[str]:
     """Each failure: its kind, when it was as seen from the next switch, and the error."""
     yield f"{report['failed']} of {report['requests']} failed: {report['errors']}"
     switches = report["seen"][1:]
-    for kind, at, took, error in report["failures"][:30]:
+    counts: Counter[tuple[str, str]] = Counter()
+    for kind, at, took, error in report["failures"]:
+        counts[kind, error] += 1
+        if counts[kind, error] > EACH:
+            continue
         when = report["began"] + at
         near = min(
             switches, key=lambda s: abs(s[1] - when), default=("no switch", when)

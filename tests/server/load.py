@@ -333,7 +333,7 @@ class Tally:
             "errors": Counter(f"{kind}: {error}" for kind, _, _, error in failures),
             "failures": [
                 (kind, round(at, 3), round(took, 3), error)
-                for kind, at, took, error in failures[:100]
+                for kind, at, took, error in failures[:5000]
             ],
             "written": [key for key, _, _ in self.written],
             "acknowledged": self.written,
