@@ -223,9 +223,13 @@ def test_the_servers_own_words_follow(capsys) -> None:
 
 def test_a_command_that_fails_unforeseen_is_told_too(capsys) -> None:
     error = CommandFailed("root@h: exit status 7", status=7, output="no space")
+    error.untouched = (
+        "R1 goes on serving."  # which the change knows that it was part of
+    )
     status, said = ends(error, capsys)
     assert (status, said.splitlines()) == (1, [
         "A command on the server ended with exit status 7.",
+        "R1 goes on serving.",
         "Read its last lines below, then run the same again.",
         "no space",
     ])  # fmt: skip

@@ -13,7 +13,7 @@ from stagetools.deploy.steps import (
     server,
 )
 from stagetools.deploy.terminal import Step
-from stagetools.errors import StageError, UsageError
+from stagetools.errors import CommandFailed, StageError, UsageError
 
 __all__ = ["releases", "restart", "rollback", "serve_again"]
 
@@ -173,10 +173,7 @@ class Rollback(OnCopy, Relaunch):
 
     def look_at_database(self) -> database.Undo:
         """What the older release does not know; refused when it cannot be undone."""
-        self.names = database.known(self.host, self.layout, self.name)
-        undo = database.plan_undo(
-            self.host, self.layout, self.facts.release, self.names
-        )
+        undo = self._unknown()
         if undo.irreversible:
             raise StageError(
                 f"{self.target.release} cannot serve again: the database has"
@@ -191,6 +188,17 @@ class Rollback(OnCopy, Relaunch):
                 " and tables hold (a snapshot is kept). Continue?"
             )
         return undo
+
+    def _unknown(self) -> database.Undo:
+        host, layout, newer = self.host, self.layout, self.facts.release
+        try:
+            self.names = database.known(host, layout, self.name)
+            return database.plan_undo(host, layout, newer, self.names)
+        except CommandFailed as error:
+            raise StageError(
+                f"Which migrations {self.target.release} does not know could not be seen.",
+                remedy="Read the last lines below, then roll back again.",
+            ) from error
 
     def change_copy(self, step: Step, *, rehearsal: bool) -> database.Rehearsal:
         """Undo with the newer release's code, and look whether all of it is undone."""

@@ -283,7 +283,9 @@ def _tell(error: StageError) -> NoReturn:
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     cause = error if isinstance(error, CommandFailed) else error.__cause__
     if isinstance(error, CommandFailed):
+        untouched = error.untouched
         error = _failed_in("", error)
+        error.untouched = untouched
     console.print(_shown(error.what, style="bold red"))
     for part in (error.untouched, error.remedy):
         if part:

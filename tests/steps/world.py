@@ -63,6 +63,7 @@ class World(ScriptedHost):
     serves: str = ""
     held: bool = False  # visitors wait
     frozen: bool = False
+    ever_held: bool = False
     containers: set[str] = field(default_factory=set)  # of releases, running or not
     copies: set[str] = field(
         default_factory=set
@@ -88,7 +89,7 @@ class World(ScriptedHost):
             self.change(name, getattr(command, "given", {}))
         if isinstance(answer, Half):
             return answer.error
-        if name == "server.look":
+        if name == "server.look" and answer == "":
             return printed(
                 replace(self.facts, release=self.serves, env="5e", uid="998")
             )
@@ -99,7 +100,7 @@ class World(ScriptedHost):
         release = given.get("release", "")
         match name:
             case "site.hold":
-                self.held = True
+                self.held = self.ever_held = True
             case "compose.freeze":
                 self.frozen = True
             case "site.resume" if self.held:
