@@ -50,7 +50,7 @@ def as_it_is(server: Server) -> str:
 
 def titles(text: str) -> list[str]:
     """The steps that were printed."""
-    return re.findall(r"^([A-Z][a-z]+)$", text, re.MULTILINE)
+    return re.findall(r"^([A-Z][a-z]+(?: [a-z]+)?)$", text, re.MULTILINE)
 
 
 def test_on_a_bare_server_every_step_of_a_first_deploy_is_told(
