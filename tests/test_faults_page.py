@@ -1,0 +1,15 @@
+"""`docs/faults.md` is written by the tests of the faults, and tells rows that they have."""
+
+from tests.server.faults_table import PAGE, page, read
+from tests.server.test_interruptions import rows
+
+
+def test_it_has_at_least_eighty_rows_of_the_table() -> None:
+    keys = {(row.task, row.step, row.fault) for row in rows()}
+    there = {line.key for line in read()}
+    assert len(there) >= 80
+    assert there <= keys
+
+
+def test_it_is_as_it_was_written() -> None:
+    assert PAGE.read_text() == page(read())
