@@ -81,7 +81,7 @@ def wait_for_page(machine: str, typed: subprocess.Popen[bytes]) -> str:
 
 def test_the_second_command_runs_the_tests(machine) -> None:
     done = subprocess.run(
-        type_in(machine, COMMANDS[1]), capture_output=True, text=True, timeout=900
+        type_in(machine, COMMANDS[1]), capture_output=True, text=True, timeout=2400
     )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     passed = re.search(r"(\d+) passed", done.stdout)
