@@ -13,7 +13,9 @@ commands() { # those that have .work open, but for the holder
   done
 }
 
-end_commands() { commands | xargs -r kill "$@" 2>/dev/null || true; }
+end_commands() { # by the shell's own kill: a minimal Debian has no such program
+  for pid in $(commands); do kill "$@" "$pid" 2>/dev/null || true; done
+}
 
 if flock --nonblock "$base.lock" true 2>/dev/null; then
   left=$(commands)
