@@ -278,13 +278,31 @@ def test_only_what_serves_is_held(held, layout) -> None:
     assert not held.at(layout.hold_file).exists()
 
 
-def test_a_link_in_the_place_of_the_socket_is_no_socket(held, layout) -> None:
-    """The account may write there."""
+PLANTS = [
+    lambda path: None,
+    lambda path: path.write_text("no socket"),
+    lambda path: path.mkdir(),
+    lambda path: path.symlink_to("/run/other.sock"),
+]
+
+
+@pytest.mark.parametrize("plant", PLANTS)
+@pytest.mark.parametrize("plant_held", PLANTS)
+def test_a_site_that_has_taken_its_socket_away_can_be_held_and_let_go(
+    held, layout, plant, plant_held
+) -> None:
+    """The account may write there, and its next deploy must heal it."""
     held.run(site.resume(layout))
     path = held.at(layout.run_dir) / "R1.sock"
     path.unlink()
-    path.write_text("no socket")
-    assert held.attempt(site.hold(layout, "R1", "c1", 0)).returncode != 0
+    plant(path)
+    plant_held(path.with_suffix(".held"))
+    held.run(site.hold(layout, "R1", "c1", 0))
+    assert not path.exists()
+    assert not path.is_symlink()
+    assert held.at(layout.hold_file).exists()
+    held.run(site.resume(layout))
+    assert sockets(held, layout) == {"R2.sock"}  # nothing that was planted comes back
     assert not held.at(layout.hold_file).exists()
 
 

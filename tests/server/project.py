@@ -76,7 +76,7 @@ class Project:
     def deploy(self, *words: str) -> Done:
         """Deploy, and be surprised if that fails."""
         done = self.inv("deploy", *words)
-        assert done.status == 0, done
+        assert done.status == 0, str(done)
         return done
 
     @property

@@ -126,7 +126,7 @@ def test_a_rollback_undoes_what_the_older_release_does_not_know(
     assert version(server) == "new"
     with watching(server, DOMAIN) as watch:
         done = project.inv("rollback", "--yes")
-    assert done.status == 0, done
+    assert done.status == 0, str(done)
     assert watch.failures == []
     assert version(server) == "old"
     assert "mood" not in columns(server)
@@ -146,7 +146,7 @@ def test_a_rollback_over_a_dropped_column_undoes_it_first(project, server) -> No
     assert "mood" not in columns(server)
     with watching(server, DOMAIN) as watch:
         done = project.inv("rollback", "--yes")
-    assert done.status == 0, done
+    assert done.status == 0, str(done)
     assert watch.failures == []
     assert set(watch.acknowledged) <= written(server)
     assert done.text.index("Undo:") < done.text.index("Switch:")
@@ -177,7 +177,7 @@ def test_restoring_the_database_says_first_how_much_is_lost(project, server) -> 
     assert re.search(r"in the last \d+ (s|min) is lost", done.text)
     with watching(server, DOMAIN) as watch:
         done = project.inv("rollback", "--restore-database", "--yes")
-    assert done.status == 0, done
+    assert done.status == 0, str(done)
     assert watch.failures == []
     assert version(server) == "old"
     assert "written-since" not in written(server)
@@ -187,7 +187,7 @@ def test_restoring_the_database_says_first_how_much_is_lost(project, server) -> 
     project.deploy()
     assert version(server) == "new"
     done = project.inv("rollback", "--restore-database", "--yes")
-    assert done.status == 0, done
+    assert done.status == 0, str(done)
     assert "served-again" in written(
         server
     )  # before the last migration, after the first
@@ -254,7 +254,7 @@ def test_a_named_release_serves_again_without_a_build(project, server) -> None:
         give_version(project, word)
         project.deploy()
     done = project.inv("rollback", "--to", first)
-    assert done.status == 0, done
+    assert done.status == 0, str(done)
     assert "Build" not in done.text
     assert version(server) == "old"
     assert project.inv("rollback", "--to", "no-such-release").status == 2

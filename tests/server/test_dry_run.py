@@ -60,7 +60,7 @@ def test_on_a_bare_server_every_step_of_a_first_deploy_is_told(
     project.target(bare, domain=DOMAIN)
     before, toml = as_it_is(bare), project.read("deploy.toml")
     done = project.inv("deploy", "--dry-run")
-    assert done.status == 0, done
+    assert done.status == 0, str(done)
     assert as_it_is(bare) == before
     assert project.read("deploy.toml") == toml
     assert titles(done.text) == [
@@ -96,7 +96,7 @@ RUNS = [
 def test_on_a_deployed_server_nothing_is_changed(words, project, server) -> None:
     before = as_it_is(server)
     done = project.inv(words[0], "--dry-run", *words[1:])
-    assert done.status == 0, done
+    assert done.status == 0, str(done)
     assert as_it_is(server) == before
     assert "$ " in done.text
     assert SECRET not in done.text

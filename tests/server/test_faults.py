@@ -248,11 +248,11 @@ def test_after(row: Row, server: Server, project: Project) -> None:
         row.mend(server)
         wait_for_page(server)
         served = Browser(server.address, DOMAIN).get("/version").text
-    assert "Traceback (most recent call last)" not in said_by_us(done.text), done
+    assert "Traceback (most recent call last)" not in said_by_us(done.text), str(done)
     if row.status is not None:
-        assert done.status == row.status, done
+        assert done.status == row.status, str(done)
     for words in row.says:
-        assert words in done.text, done
+        assert words in done.text, str(done)
     assert served in {"old": [old], "new": [new], "either": [old, new]}[row.serves], (
         done
     )

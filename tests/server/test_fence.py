@@ -72,7 +72,7 @@ def test_who_lost_the_lock_changes_nothing_more(server, project, at, lose) -> No
             before = server.run(STATE)
             sleeper.send(signal.SIGCONT)
             done = sleeper.done()
-            assert serves(server) == f"second-{name}", done
+            assert serves(server) == f"second-{name}", str(done)
     finally:
         sleeper.send(signal.SIGCONT)
         sleeper.done()

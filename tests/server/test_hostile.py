@@ -302,8 +302,8 @@ def test_a_hostile_site_neither_stops_nor_reads_nor_changes_another(two) -> None
     failed = [done for done in [*done_to["second"], again] if done.status]
     assert not failed, failed
     assert_what_it_says_of_the_hostile_one([*done_to["hostile"], last, removed])
-    assert last.status == 0, last
-    assert removed.status == 0, removed
+    assert last.status == 0, str(last)
+    assert removed.status == 0, str(removed)
     leaks = {kind: two.found_in(text) for kind, text in attacks.said}
     assert not {kind: found for kind, found in leaks.items() if found}
     signs = ["more rights than it had", "of the server is open", '"apps":{']
@@ -330,8 +330,9 @@ def wait_for_all(attacks: Attacks) -> None:
 def assert_what_it_says_of_the_hostile_one(done: list[Done]) -> None:
     """Its own changes may fail by what it did; each says so in words."""
     for one in done:
-        assert one.status in (0, 1), one
-        assert "Traceback" not in one.text, one
+        nothing_to_restore = one.status == 2 and "No deploy since" in one.text
+        assert one.status in (0, 1) or nothing_to_restore, str(one)
+        assert "Traceback" not in one.text.partition("last lines below")[0], str(one)
 
 
 def log_something(two: Two) -> int:

@@ -128,7 +128,7 @@ def test_what_serves_is_what_the_name_promises(machine: Server, mysite: Path) ->
         "cd /; runuser -u mysite_prod -- /opt/mysite/bin/python -m stagetools || test $? = 1"
     )
     differing = {line.split(":")[0] for line in said.splitlines()[1:]}
-    assert differing == {"venv_dir", "python_path"}, said
+    assert differing == {"venv_dir", "python_path"}, str(said)
 
 
 def test_the_key_is_nobody_elses(machine: Server, mysite: Path) -> None:

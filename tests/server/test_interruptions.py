@@ -163,7 +163,7 @@ def prepare(site: Site, task: Task) -> State:
         site.deploy()
     if task.name == "env.unset":
         done = site.project.inv("env.set", "FAULT_VALUE=old")
-        assert done.status == 0, done
+        assert done.status == 0, str(done)
     if task.changes and not (task.deployed and site.gained is task.changes):
         task.changes(site.notes)
         if task.deployed:
@@ -291,9 +291,9 @@ def judge_words(seen: Seen) -> None:
 def judge_next(site: Site, done: Done) -> None:
     """The next deploy has succeeded; nothing is left that serves nobody."""
     after = site.state()
-    assert after, done
+    assert after, str(done)
     assert after.fits, after
-    assert after.version == f"v{site.notes.count}", done
+    assert after.version == f"v{site.notes.count}", str(done)
     site.server.run(f"test ! -e {FENCE}.hold; test ! -e /home/mysite_prod/env.before")
     assert ".held" not in site.server.run(f"ls {SITE}/run")
     if "Nothing has changed" not in done.text:
@@ -313,7 +313,7 @@ def test_after(row: Row, site: Site) -> None:
         after = site.state(5 if gone else 60)
     kept = set() if gone else notes.kept(site.server, DOMAIN)
     seen = Seen(row, before, done, after, watch, kept)
-    assert row.fault in ("kill -9", "network") or done.status != 0, done
+    assert row.fault in ("kill -9", "network") or done.status != 0, str(done)
     judge(seen)
     if not task.changes:
         site.notes.next_version()

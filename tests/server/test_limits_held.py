@@ -144,5 +144,5 @@ def test_the_site_is_deployed_restarted_and_rolled_back_after_that(
     for number in range(5):
         assert project.inv("env.set", f"NUMBER={number}").status == 0
     done = project.inv("rollback")
-    assert done.status == 0, done
+    assert done.status == 0, str(done)
     assert_it_serves(server)

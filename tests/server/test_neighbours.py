@@ -103,7 +103,7 @@ def test_deploying_breaking_rolling_back_and_removing_one_leaves_the_others(
     assert refused.status == 2
     assert "Nothing was removed" in refused.text
     done = shop.inv("remove", "--stage", "qual", "--name", "shop_qual")
-    assert done.status == 0, done
+    assert done.status == 0, str(done)
     assert_neighbours_are_as_they_were()
     assert_gone(server, "shop_qual")
     assert "kept as /srv/stagetools/kept/shop_qual-" in done.text

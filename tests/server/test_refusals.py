@@ -24,7 +24,7 @@ def project(new_project, server) -> Project:
 
 
 def assert_refused(done: Done, status: int, *words: str) -> None:
-    assert done.status == status, done
+    assert done.status == status, str(done)
     assert "Traceback" not in done.text
     for word in words:
         assert word in done.text
@@ -33,7 +33,7 @@ def assert_refused(done: Done, status: int, *words: str) -> None:
         for line in done.text.splitlines()
         if line and not line.startswith(("mysite_prod →", "✗"))
     ]
-    assert len(said) <= LINES, done
+    assert len(said) <= LINES, str(done)
 
 
 def test_a_wrong_key_is_refused(project, tmp_path) -> None:

@@ -77,8 +77,8 @@ def test_a_deploy_does_not_end_a_command_that_runs(server, project) -> None:
     done = project.inv("deploy")
     server.run("touch /home/mysite_prod/media/go")
     said, _ = typed.communicate(timeout=120)
-    assert "was live after" in done.text, done
-    assert (typed.returncode, "over" in said) == (0, True), said
+    assert "was live after" in done.text, str(done)
+    assert (typed.returncode, "over" in said) == (0, True), str(said)
     assert server.run(RUNNING) == ""
 
 
@@ -120,9 +120,9 @@ def test_a_command_typed_at_a_terminal_has_one(project) -> None:
             said += os.read(here, 4096)
         except OSError:
             break
-    assert process.wait(timeout=30) == 0, said
+    assert process.wait(timeout=30) == 0, str(said)
     os.close(here)
-    assert b"terminal: True True" in said, said
+    assert b"terminal: True True" in said, str(said)
 
 
 def test_ctrl_c_ends_the_command_on_the_server_too(server, project) -> None:
@@ -131,7 +131,7 @@ def test_ctrl_c_ends_the_command_on_the_server_too(server, project) -> None:
     time.sleep(1)
     typed.send_signal(signal.SIGINT)
     said, _ = typed.communicate(timeout=30)
-    assert typed.returncode == 130, said
+    assert typed.returncode == 130, str(said)
     assert "Interrupted. shell was ended on the server." in said
     assert "Traceback (most recent call last)" not in said.split("Interrupted")[1]
     assert server.run(RUNNING.replace("docker ps", "docker ps --all")) == ""
@@ -183,7 +183,7 @@ def test_the_environment_keeps_what_was_there_and_takes_back_what_is_refused(
     server.run(f"printf '# by hand\\nGREETING=hello there\\n' >>{env}")
     before = server.run(f"cat {env}")
     done = project.inv("env.set", "COLOUR=blue")
-    assert done.status == 0, done
+    assert done.status == 0, str(done)
     assert server.run(f"cat {env}") == f'{before}\nCOLOUR="blue"'
     asked = "manage", "shell -c 'import os; print(os.environ[\"GREETING\"])'"
     assert "hello there" in project.inv(*asked).text
@@ -197,13 +197,13 @@ def test_the_environment_keeps_what_was_there_and_takes_back_what_is_refused(
     assert _serving(project.inv("status")) == serving
     assert "healthy" in project.inv("status").text
     done = project.inv("env.unset", "COLOUR")
-    assert done.status == 0, done
+    assert done.status == 0, str(done)
     assert server.run(f"cat {env}") == before
 
 
 def _serving(done: Done) -> str:
     found = re.search(r"^release +(\S+),", done.text, re.MULTILINE)
-    assert found, done
+    assert found, str(done)
     return found[1]
 
 
@@ -223,7 +223,7 @@ def test_a_request_that_outlasts_the_drain_is_counted(server, project) -> None:
         time.sleep(1)
         done = project.inv("restart")
         assert short.result().status == 200
-    assert done.status == 0, done
+    assert done.status == 0, str(done)
     assert re.search(
         r"Drain: \S+ stopped; [23] requests still under way after 2 s", done.text
     ), done
@@ -245,7 +245,7 @@ def test_what_is_typed_wrongly_is_said_in_words(
     project, words: list[str], said: str
 ) -> None:
     done = project.inv(*words)
-    assert (done.status, said in done.text) == (2, True), done
+    assert (done.status, said in done.text) == (2, True), str(done)
     assert "Traceback" not in done.text
 
 

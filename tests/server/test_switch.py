@@ -60,7 +60,7 @@ def test_no_request_fails_while_sites_and_domains_come_and_go(
         with Load(server.address, FURTHER, rates={"new": 5}) as further:
             second.deploy()
             done = second.inv("remove", "--name", "second_prod")
-            assert done.status == 0, done
+            assert done.status == 0, str(done)
         project.target(server, domain=DOMAIN)
         project.deploy("--yes")
     assert_nothing_failed(load, server)

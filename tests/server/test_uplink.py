@@ -109,7 +109,7 @@ def test_a_slow_upload_keeps_its_lock_and_goes_on_where_it_was_cut(slow) -> None
 
     uplink.sent = 0
     done = project.inv("deploy", "--wait", "40")
-    assert done.status == 0, done
+    assert done.status == 0, str(done)
     assert "had arrived before)" in done.text
     assert uplink.sent < SIZE - half + 400_000
     assert Browser(server.address, DOMAIN).get("/").status == 200

@@ -43,7 +43,7 @@ def test_a_user_with_sudo_deploys_to_a_bare_server_behind_a_firewall(
         ["env.set", "GREETING=hello"],
     ):
         done = project.inv(*words)
-        assert done.status == 0, done
+        assert done.status == 0, str(done)
     assert not listening_outside(server) - {"22", "80", "443"}
 
 

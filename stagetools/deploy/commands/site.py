@@ -74,11 +74,12 @@ def switch(layout: Layout, release: str, *, held: str = "") -> Command:
     """
     return script(
         """
-        cd "$1"; test -S "run/$2.sock"
+        cd "$1"
+        test -S "run/$2.sock" || { echo "The socket of $2 is gone: its own code removed it." >&2; exit 1; }
         if test -n "$4"; then
           exec 7>>"$6.lock"; flock 7
           test "$(cut -d' ' -f1 "$6" 2>/dev/null)" = "$4" || exit 67
-          test "$(docker inspect --format '{{.State.Paused}}' "$4")" = true
+          test "$(docker inspect --format '{{.State.Paused}}' "$4")" = true || exit 67
         fi
         umask 022; cat >"$3.new"; mv -T "$3.new" "$3"; rm -f "$5.before"
         ln -sfn "run/$2.sock" next.sock; mv -T next.sock current.sock; sync -f . "$3"
@@ -99,7 +100,8 @@ def switch_back(layout: Layout, release: str, *, forget: str) -> Command:
     """
     return script(
         """
-        cd "$1"; test -S "run/$2.sock"
+        cd "$1"
+        test -S "run/$2.sock" || { echo "The socket of $2 is gone: its own code removed it." >&2; exit 1; }
         ln -sfn "run/$2.sock" next.sock; mv -T next.sock current.sock
         rm -f "$3"; sync -f .
         """,

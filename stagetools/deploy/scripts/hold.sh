@@ -7,11 +7,15 @@
 set -eu
 site=$1 release=$2 container=$3 hold=$4 limit=$5 resume=$6
 cd "$site"
-test "$(readlink current.sock)" = "run/$release.sock"
-test -S "run/$release.sock"
+test "$(readlink current.sock)" = "run/$release.sock" || {
+  echo "$release does not serve any more." >&2
+  exit 1
+}
 printf '%s %s\n' "$container" "$release" >"$hold.new"
 mv -T "$hold.new" "$hold"
-mv -T "run/$release.sock" "run/$release.held"
+rm -rf "run/$release.held"
+# Where the site's own code has removed it, its visitors wait already.
+mv -T "run/$release.sock" "run/$release.held" 2>/dev/null || test ! -e "run/$release.sock"
 test "$limit" != 0 || exit 0
 # 8 is the lock of the command in fence.py, which the next one waits for
 setsid sh -euc 'sleep "$1"; exec sh -c "$2" resume "$3" "$4" "$5"' late \
