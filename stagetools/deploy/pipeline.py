@@ -1,6 +1,7 @@
 """`inv deploy`, as prose: each step looks first, and changes only what differs."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from stagetools.deploy.commands import data
@@ -39,12 +40,13 @@ def deploy(
     started = time.monotonic()
     terminal.head(f"{system.name} → {config.url}")
     preflight.refuse_placeholders(config)
-    tree = read_tree(root)
-    opened = open_stage(system, config, terminal, accept=accept, shown=True)
-    with opened as stage, locked(stage, "deploys", wait=wait) as held:
-        facts = server.look(stage.host, stage.layout)
-        change = Deploy(stage, held, facts, root, tree)
-        change.run()
+    with ThreadPoolExecutor(1) as meanwhile:  # the network answers a tenth later
+        tree = meanwhile.submit(read_tree, root)
+        opened = open_stage(system, config, terminal, accept=accept, shown=True)
+        with opened as stage, locked(stage, "deploys", wait=wait) as held:
+            facts = server.look(stage.host, stage.layout)
+            change = Deploy(stage, held, facts, root, tree.result())
+            change.run()
     done = f"{time.monotonic() - started:.1f} s"
     if change.live_at:
         live = f"{change.live_at - started:.1f} s"

@@ -2,8 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from importlib import resources
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Literal, get_args
 
 from stagetools.deploy.layout import Layout
@@ -36,7 +35,7 @@ Overlay = Literal["serve", "task", "rehearse"]
 
 
 def _overlays() -> dict[str, str]:
-    folder = resources.files("stagetools.deploy") / "overlays"
+    folder = Path(__file__).parents[1] / "overlays"
     names = get_args(Overlay)
     return {name: (folder / f"{name}.yaml").read_text("utf-8") for name in names}
 

@@ -3,7 +3,7 @@
 import hashlib
 import io
 import tarfile
-from importlib import resources
+from pathlib import Path
 
 from stagetools.deploy.commands import proxy, site
 from stagetools.deploy.config import StageConfig
@@ -178,7 +178,7 @@ def _root_name(config: StageConfig) -> str:
 
 
 def _files() -> dict[str, bytes]:
-    folder = resources.files("stagetools.deploy") / "proxy"
+    folder = Path(__file__).parents[1] / "proxy"
     return {name: (folder / name).read_bytes() for name in _FILES}
 
 
