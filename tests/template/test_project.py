@@ -1,6 +1,7 @@
 """A rendered project, lived in: its checks, its tests, its settings, its wheel."""
 
 import re
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -120,3 +121,60 @@ def test_one_wheel_holds_the_whole_site(render, tmp_path):
         is_code = name.parts[0] in ("mysite", "stagetools", "stagetools_project")
         if is_code or str(name) in ("aaa_env_setup.py", "aaa_script_setup.py"):
             assert str(name) in packed
+
+
+STUMBLES = {
+    "stagetools_project/settings.py": (
+        'MIDDLEWARE += ["django.middleware.gzip.GZipMiddleware"]\n'
+        'STATIC_ROOT = "static"\n'
+    ),
+    "mysite/models.py": (
+        "\n\nclass Basket(models.Model):\n"
+        '    """One of each visitor."""\n\n'
+        "    owner = models.ForeignKey(User, on_delete=models.CASCADE)\n\n"
+        "    def __str__(self) -> str:\n        return str(self.owner)\n"
+    ),
+}
+
+
+@pytest.fixture
+def living(render, tmp_path):
+    """A project of its own, with what somebody writes in the first week."""
+    project = type(render())(shutil.copytree(render().path, tmp_path / "project"))
+    for name, text in STUMBLES.items():
+        (project.path / name).write_text(project.read(name) + text)
+    return project
+
+
+@pytest.mark.slow
+def test_what_everybody_writes_in_the_first_week_passes_the_check(living):
+    living.run("python", "manage.py", "makemigrations", "mysite")
+    assert "✓ types" in living.run("inv", "check").stdout
+
+
+@pytest.mark.slow
+def test_the_check_tells_what_to_type_for_each_finding(living):
+    (living.path / "uv.lock").touch()
+    faults = {
+        "urls.py": "import os\nurl: int = 'x'\n",
+        "tests.py": "def test_sums():\n    assert 1 == 2\n",
+        "static/site/style.css": "a { background: url(gone.png) }\n",
+    }
+    for name, text in faults.items():
+        path = living.path / "mysite" / name
+        path.write_text(path.read_text() + text)
+    said = failed(living.run, "inv", "check")
+    told = dict(re.findall(r"^ *✗ (.*)\n(?: {4,}.*\n)+ *→ (.*)", said, re.MULTILINE))
+    assert list(told) == re.findall(r"^ *✗ (.*)", said, re.MULTILINE)
+    assert told["format"] == "uv run ruff format"
+    assert "uv run ruff check --fix" in told["lint"]
+    assert "uv run mypy" in told["types"]
+    assert "uv run python -m stagetools.manage makemigrations mysite" in told["no migration is missing"]
+    assert "gone.png" in told["static files can be hashed"]
+
+
+def failed(run, *words: str) -> str:
+    """What a program says that must fail."""
+    with pytest.raises(AssertionError) as failure:
+        run(*words)
+    return str(failure.value)

@@ -142,17 +142,25 @@ def test_an_awkward_name_survives_in_every_language(render):
     assert shown.strip() == "Nothing here · " + HOSTILE_NAME
 
 
-@pytest.mark.parametrize(
-    ("django", "python", "policy"), [("5.2", "3.11", True), ("6.1", "3.12", False)]
-)
-def test_the_chosen_django_decides_on_python_and_packages(
-    render_light, django, python, policy
-):
+@pytest.mark.parametrize("django", ["5.2", "6.1"])
+def test_developers_ci_and_the_image_have_one_version_of_python(render_light, django):
+    project = render_light(django=django)
+    python = project.read(".python-version").strip()
+    assert f"FROM python:{python}-slim AS base" in project.read("Dockerfile")
+    declared = tomllib.loads(project.read("pyproject.toml"))["project"]
+    assert declared["requires-python"] == f">={python}"
+    # of .python-version: nothing may choose another one
+    workflow = project.read(".github/workflows/ci.yml")
+    assert "uv sync" in workflow
+    assert "python-version" not in workflow
+
+
+@pytest.mark.parametrize(("django", "policy"), [("5.2", True), ("6.1", False)])
+def test_the_chosen_django_decides_on_packages(render_light, django, policy):
     project = tomllib.loads(render_light(django=django).read("pyproject.toml"))[
         "project"
     ]
     assert f"django~={django}.0" in project["dependencies"]
-    assert project["requires-python"] == f">={python}"
     assert any("django-csp" in name for name in project["dependencies"]) == policy
 
 
