@@ -271,6 +271,12 @@ _ADVICE = (
         r"The file '([^']+)' could not be found",
         "a stylesheet or a script refers to {0}: add the file, or drop the reference",
     ),
+    (
+        r"multiple leaf nodes in the migration graph: \(([^)]*)\)",
+        "two migrations follow the same one: {run}python -m stagetools.manage makemigrations"
+        " --merge; or, where one of them ({0}) came by `copier update` and changes a model"
+        " that you have removed, delete its file",
+    ),
     (r"Migrations for '(\w+)'", "{run}python -m stagetools.manage makemigrations {0}"),
 )
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -198,8 +199,10 @@ def remove(context, stage="prod", name="", dry_run=False):
 @told
 def dev(context, port="8000"):
     """Migrate this machine's database and serve the site on localhost."""
-    local("-m", "stagetools.manage", "migrate", "--no-input")
-    local("-m", "stagetools.manage", "runserver", str(number("--port", port, least=1)))
+    where = str(number("--port", port, least=1))
+    with suppress(KeyboardInterrupt):  # which is how one ends it
+        local("-m", "stagetools.manage", "migrate", "--no-input")
+        local("-m", "stagetools.manage", "runserver", where)
 
 
 @task(help={"only": "Only tests whose name holds this word."})

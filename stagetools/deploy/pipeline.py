@@ -53,6 +53,14 @@ def deploy(
         serving = f"{facts.release} serves {config.url}"
         words = f"Nothing has changed: {serving}. Seen in {done}."
     terminal.conclude(words)
+    if change.is_first and not terminal.dry:
+        terminal.say(f"Its first administrator: {first_administrator(config)}")
+
+
+def first_administrator(config: StageConfig) -> str:
+    """What to type once the site is there."""
+    stage = "" if config.stage_name == "prod" else f" --stage {config.stage_name}"
+    return f"inv manage createsuperuser{stage}"
 
 
 class Deploy(OnCopy):
@@ -63,6 +71,7 @@ class Deploy(OnCopy):
     ) -> None:
         super().__init__(stage, held, facts)
         self.root, self.tree = root, tree
+        self.is_first = not facts.release
 
     def run(self) -> None:
         """Every step in its order."""

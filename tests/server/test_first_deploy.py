@@ -52,6 +52,10 @@ def first(project, server) -> Done:
     return done
 
 
+def test_a_first_deploy_ends_with_what_to_type_next(first) -> None:
+    assert "Its first administrator: inv manage createsuperuser" in first.text
+
+
 def test_packages_that_the_server_installs_itself_are_waited_for(first) -> None:
     assert "Waiting for another program that installs packages here: perl" in first.text
 

@@ -276,6 +276,11 @@ def test_check_says_what_is_missing_and_is_content_once_it_is_there(template, tm
         ),
         ("The file 'a/b.png' could not be found with <…>", "a/b.png"),
         ("Migrations for 'birds':", "makemigrations birds"),
+        (
+            "CommandError: Conflicting migrations detected; multiple leaf nodes in the"
+            " migration graph: (0002_bird, 0002_entry_picture in shop).",
+            "makemigrations --merge; or, where one of them (0002_bird, 0002_entry_picture",
+        ),
         ("something else entirely", ""),
     ],
 )

@@ -1,5 +1,6 @@
 """A rendered project, lived in: its checks, its tests, its settings, its wheel."""
 
+import json
 import re
 import shutil
 import zipfile
@@ -121,6 +122,56 @@ def test_one_wheel_holds_the_whole_site(render, tmp_path):
         is_code = name.parts[0] in ("mysite", "stagetools", "stagetools_project")
         if is_code or str(name) in ("aaa_env_setup.py", "aaa_script_setup.py"):
             assert str(name) in packed
+
+
+PAGES = [
+    ("<script src='/static/own.js' defer></script>", 0),
+    ("<a href='https://elsewhere.example'>a link</a>", 0),
+    ("<script type='application/json'>{}</script>", 0),
+    ("<img src='data:image/png;base64,AA'>", 0),
+    ("<link rel='canonical' href='https://elsewhere.example/'>", 0),
+    ("<script nonce='abc'>1</script>", 0),
+    ("<script>1</script>", 1),
+    ("<style>a {}</style>", 1),
+    ("<p style='color: red'>", 1),
+    ("<p onclick='1'>", 1),
+    ("<script src='//elsewhere.example/a.js'></script>", 1),
+    ("<script src='data:text/javascript,1'></script>", 1),
+    ("<link rel='stylesheet' href='https://elsewhere.example/a.css'>", 1),
+    ("<img src='https://elsewhere.example/a.png'>", 1),
+    ("<form action='https://elsewhere.example/'>", 1),
+]
+JUDGE = """
+import json, os, sys
+import aaa_script_setup
+from stagetools.csp import POLICY
+from mysite.tests import Refused
+policy = "; ".join(" ".join([name, *words]) for name, words in POLICY.items())
+for page in json.loads(sys.argv[1]):
+    refused = Refused(policy)
+    refused.feed(page)
+    print(len(refused.found))
+wide = Refused(policy + "; script-src 'self' https://*.example")
+wide.feed("<script src='https://cdn.example/a.js'></script>")
+assert not wide.found, wide.found
+"""
+
+
+def test_the_projects_own_test_asks_for_what_the_policy_forbids_and_no_more(render):
+    pages = json.dumps([page for page, _ in PAGES])
+    done = render().run("python", "-c", JUDGE, pages)
+    assert list(map(int, done.stdout.split())) == [count for _, count in PAGES]
+
+
+def test_the_development_server_ends_without_a_word(render):
+    code = (
+        "import tasks, invoke\n"
+        "def run(*words, **options): raise KeyboardInterrupt\n"
+        "tasks.subprocess.run = run\n"
+        "tasks.dev(invoke.Context())"
+    )
+    done = render().run("python", "-c", code)
+    assert (done.stdout, done.stderr) == ("", "")
 
 
 STUMBLES = {

@@ -10,10 +10,11 @@ import tomllib
 from pathlib import Path
 
 import copier
+import plumbum
 import pytest
 import yaml
 
-from tests.template.matrix import HOSTILE_NAME
+from tests.template.matrix import HOSTILE_NAME, ROOT
 
 LARGEST = {"files": 60, "lines": 2000}  # DESIGN of the project, besides stagetools/
 SECONDS = 3  # within which a project is rendered
@@ -195,3 +196,39 @@ def test_the_hooks_refuse_secrets_and_databases_alone(render_light):
         "id_rsa.pub",
     ]:
         assert not refused.search(name), name
+
+
+@pytest.mark.parametrize(
+    "source", ["gh:org/django-prod", "https://github.com/org/django-prod.git"]
+)
+def test_the_readme_links_to_the_manual_of_its_version(
+    light_template, tmp_path, git, source
+):
+    there = tmp_path / "template"
+    shutil.copytree(light_template, there, symlinks=True)
+    git(there, "tag", "v7.0.0")
+    instead = {
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": f"url.{there}.insteadOf",
+        "GIT_CONFIG_VALUE_0": "https://github.com/org/django-prod.git",
+    }
+    with plumbum.local.env(**instead):  # Copier's git has no other environment
+        copier.run_copy(source, tmp_path / "project", defaults=True, quiet=True)
+    readme = (tmp_path / "project/README.md").read_text()
+    assert readme.startswith("# My Site\n\n")
+    base = "https://github.com/org/django-prod/blob/v7.0.0/"
+    pages = re.findall(rf"\({re.escape(base)}([^)]+)\)", readme)
+    assert len(pages) > 3
+    assert [page for page in pages if not (ROOT / page).is_file()] == []
+
+
+def test_the_readme_lists_each_value_that_an_installation_reads(render_light):
+    manual = (ROOT / "docs/stagetools.md").read_text()
+    rows = re.findall(r"^\| (`[A-Z].*?) \|", manual.split("## Settings")[1], re.M)
+    known = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    listed = re.findall(
+        r"^\| (`[A-Z].*?) \|", render_light().read("README.md"), re.MULTILINE
+    )
+    told = {name for row in listed for name in re.findall(r"`(\w+)`", row)}
+    postgresql = {name for name in known if name.startswith("DATABASE_")}
+    assert told == known - postgresql | {"DATABASE_PATH"}
