@@ -114,14 +114,19 @@ def status(context, stage="prod", accept_host_key=""):
         "follow": "Go on showing lines as they come, until Ctrl-C.",
         "since": "From when on: 1h, 30min, '2026-01-31 08:00'.",
         "grep": "Only lines that hold this word.",
+        "json": "Each line as JSON, for another program.",
     }
 )
 @told
-def logs(context, stage="prod", tail="100", follow=False, since="", grep=""):
+def logs(
+    context, stage="prod", tail="100", follow=False, since="", grep="", json=False
+):
     """Show what the site has written: its requests, its warnings, its errors."""
     lines = number("--tail", tail)
     with open_stage(**stage_named(stage)) as opened:
-        running.logs(opened, tail=lines, follow=follow, since=since, grep=grep)
+        running.logs(
+            opened, tail=lines, follow=follow, since=since, grep=grep, json=json
+        )
 
 
 @task(

@@ -81,7 +81,9 @@ class DryHost:
         self._show(command)
         return _Nothing()
 
-    def interact(self, command: Command, *, terminal: bool) -> int:
+    def interact(
+        self, command: Command, *, terminal: bool, on_line: OnLine | None = None
+    ) -> int:
         self._show(command)
         return 0
 

@@ -10,6 +10,7 @@ from stagetools.deploy.commands import compose
 from stagetools.deploy.commands import logs as journal
 from stagetools.deploy.commands import server as server_commands
 from stagetools.deploy.facts import Container, Facts, Record
+from stagetools.deploy.lines import as_json, readable
 from stagetools.deploy.shell import sh
 from stagetools.deploy.stage import Stage
 from stagetools.deploy.steps import release, server
@@ -108,13 +109,21 @@ def _serving(stage: Stage, facts: Facts) -> Container:
     return container
 
 
-def logs(stage: Stage, *, tail: int, follow: bool, since: str, grep: str) -> None:
+def logs(
+    stage: Stage, *, tail: int, follow: bool, since: str, grep: str, json: bool = False
+) -> None:
     """Print the installation's lines, of all its releases."""
+    shown = as_json if json else readable
+
+    def show(line: str) -> None:
+        sys.stdout.write(f"{shown(line)}\n")
+        sys.stdout.flush()
+
     command = journal.journal(
         stage.layout, tail=tail, follow=follow, since=since, grep=grep
     )
     try:
-        refused = stage.host.interact(command, terminal=False)
+        refused = stage.host.interact(command, terminal=False, on_line=show)
     except KeyboardInterrupt:  # which is how one ends --follow
         ignore_interrupts()
         return

@@ -172,15 +172,17 @@ class FabricHost:
                 remedy="Try again: nothing needs to be cleaned up.",
             ) from error
 
-    def interact(self, command: Command, *, terminal: bool) -> int:
+    def interact(
+        self, command: Command, *, terminal: bool, on_line: OnLine | None = None
+    ) -> int:
         with self._explained():
             if not terminal:
-                return self._join(command)
+                return self._join(command, on_line)
             text = self._rooted(command).text
             result = self.connection.run(text, pty=True, warn=True, hide=False)
             return int(result.exited)
 
-    def _join(self, command: Command) -> int:
+    def _join(self, command: Command, on_line: OnLine | None) -> int:
         """Byte for byte, as a pipe: a dump is no text that could be read and written anew."""
         channel = self._channel()
         try:
@@ -190,7 +192,11 @@ class FabricHost:
                 target=_pour, args=(channel.recv_stderr, sys.stderr), daemon=True
             )
             complaints.start()
-            _pour(channel.recv, sys.stdout)
+            if on_line:
+                for line in _lines(channel):
+                    on_line(line.rstrip("\n"))
+            else:
+                _pour(channel.recv, sys.stdout)
             complaints.join()
             return int(channel.recv_exit_status())
         finally:

@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from stagetools.deploy import running
+from stagetools.deploy.commands import logs as journal
 from stagetools.deploy.commands import releases as commands
 from stagetools.deploy.commands import server as look
 from stagetools.deploy.facts import Record
@@ -19,6 +20,7 @@ from tests.steps.scripted import ScriptedHost, failure
 
 WELL = '{"well": true, "said": "200"}\n'
 SICK = failure('{"well": false, "said": "503 the database is away"}\n')
+EVENT = "2026-01-31T08:00:00.000Z ERROR 21377b6d3a9fa2cb shop.views:"
 FIRST = "20260130-070000-1111111"
 
 
@@ -88,6 +90,29 @@ def test_a_command_whose_quotes_are_not_closed_is_refused(desk, command: str) ->
     with pytest.raises(UsageError, match="a quote in it is not closed") as caught:
         running.manage(desk(WELL), command)
     assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("json", "shown"),
+    [
+        (False, f"{EVENT} No cart\n    Traceback (most recent call last):\n    Gone\n"),
+        (True, '"traceback": "Traceback (most recent call last):\\nGone"}\n'),
+    ],
+)
+def test_logs_are_for_a_person_unless_json_is_asked_for(
+    desk, layout, capsys, json: bool, shown: str
+) -> None:
+    stage = desk(WELL)
+    asked = {"tail": 100, "follow": False, "since": "", "grep": ""}
+    command = journal.journal(layout, **asked).text
+    line = rf"{EVENT} No cart\nTraceback (most recent call last):\nGone"
+    stage.host.script[command] = f"{line}\nanother line\n"
+    running.logs(stage, **asked, json=json)
+    said = capsys.readouterr().out
+    assert shown in said
+    assert said.splitlines()[-1] == (
+        '{"message": "another line"}' if json else "another line"
+    )
 
 
 def test_releases_are_listed_with_what_serves_and_how_it_is(desk) -> None:
