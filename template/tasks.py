@@ -37,10 +37,14 @@ def stage_named(name: str, *, yes: bool = False, dry: bool = False) -> dict[str,
         core_repo=SYSTEM.core_repo,
         core_app=SYSTEM.core_app,
     )
-    ask = Terminal().ask
-    config = remember(ROOT / "deploy.toml", config, ask=ask, write=not dry)
+    config, keep = remember(ROOT / "deploy.toml", config, ask=Terminal().ask)
     terminal = DryTerminal() if dry else Terminal(yes=yes)
-    return {"system": system, "config": config, "terminal": terminal}
+    return {
+        "system": system,
+        "config": config,
+        "terminal": terminal,
+        "connected": keep,
+    }
 
 
 @task(help=STAGE | ACCEPT | YES | WAIT | DRY)

@@ -1,6 +1,7 @@
 """`inv deploy`, as prose: each step looks first, and changes only what differs."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from stagetools.deploy.commands import data
@@ -34,13 +35,16 @@ def deploy(
     *,
     accept: str = "",
     wait: float = 0,
+    connected: Callable[[], None] = lambda: None,
 ) -> None:
     """Put the working tree at `root` before the stage's users."""
     started = time.monotonic()
     terminal.head(f"{system.name} → {config.url}")
     preflight.refuse_placeholders(config)
     tree = read_tree(root)
-    opened = open_stage(system, config, terminal, accept=accept, shown=True)
+    opened = open_stage(
+        system, config, terminal, accept=accept, shown=True, connected=connected
+    )
     with opened as stage, locked(stage, "deploys", wait=wait) as held:
         facts = server.look(stage.host, stage.layout)
         change = Deploy(stage, held, facts, root, tree)

@@ -74,7 +74,7 @@ def test_a_domain_that_leads_here_is_fine_also_behind_a_translated_address(
     ("there", "words"),
     [
         ("198.51.100.1\n2001:db8::1\n", "shop.test points to 198.51.100.1, 2001:db8::1, not to this server"),
-        ("", "shop.test is not in DNS, not to this server"),
+        ("", "shop.test is not in DNS: no certificate"),
     ],
 )  # fmt: skip
 def test_a_domain_that_leads_elsewhere_is_refused(

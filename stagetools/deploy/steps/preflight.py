@@ -90,10 +90,12 @@ def refuse_wrong_dns(host: Host, facts: Facts, config: StageConfig) -> set[str]:
         there = set(host.run(server.resolve(domain)).split())
         if not there & own:
             where = (
-                f"points to {', '.join(sorted(there))}" if there else "is not in DNS"
+                f"points to {', '.join(sorted(there))}, not to this server"
+                if there
+                else "is not in DNS"
             )
             raise StageError(
-                f"{domain} {where}, not to this server: no certificate can be had for it.",
+                f"{domain} {where}: no certificate can be issued for it.",
                 untouched="Nothing was changed.",
                 remedy=f"Give it an A (and AAAA) record to {config.host} and wait until it"
                 ' is seen; or take it out of domains; or try with tls = "internal".',
