@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from invoke import Collection, task
+from invoke.main import program
 
 from aaa_env_setup import SYSTEM
 from stagetools import readiness
@@ -16,6 +17,7 @@ from stagetools.deploy.dry import DryTerminal
 from stagetools.deploy.stage import open_stage
 from stagetools.deploy.terminal import Terminal, number, told
 from stagetools.deploy.tree import read_tree
+from stagetools.deploy.typed import take
 from stagetools.utils import get_expected_system_from_name
 
 ROOT = Path(__file__).parent
@@ -135,7 +137,7 @@ def logs(
 
 @task(
     positional=["command"],
-    help=STAGE | {"command": "'createsuperuser --email you@example.com'"},
+    help=STAGE | {"command": "createsuperuser --email you@example.com"},
 )
 @told
 def manage(context, command, stage="prod"):
@@ -160,16 +162,24 @@ def env_list(context, stage="prod"):
         environment.list_names(opened)
 
 
+@task(name="get", positional=["key"], help=STAGE | {"key": "The name of a value."})
+@told
+def env_get(context, key, stage="prod"):
+    """Print one value of the server's environment file, as it is."""
+    with open_stage(**stage_named(stage)) as opened:
+        environment.show_value(opened, key)
+
+
 @task(
     name="set",
-    positional=["value"],
-    help=STAGE | DRY | {"value": "KEY=VALUE, or KEY to be asked."},
+    iterable=["value"],
+    help=STAGE | DRY | {"value": "KEY=VALUE, or KEY to be asked; as many as you like."},
 )
 @told
 def env_set(context, value, stage="prod", dry_run=False):
-    """Set a value on the server, and serve the release with it; no request fails."""
+    """Set values on the server, and serve the release with them; no request fails."""
     with open_stage(**stage_named(stage, dry=dry_run)) as opened:
-        environment.set_value(opened, value)
+        environment.set_values(opened, value)
 
 
 @task(
@@ -252,4 +262,5 @@ ON_SERVER = [
 ]
 HERE = [dev, test, check]
 namespace = Collection(*ON_SERVER, *HERE)
-namespace.add_collection(Collection("env", env_list, env_set, env_unset))
+namespace.add_collection(Collection("env", env_list, env_get, env_set, env_unset))
+take(program, namespace.task_names)

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from stagetools.deploy.dry import DryHost, DryTerminal
 from stagetools.deploy.shell import Command, looks, prints, sh
-from stagetools.deploy.steps import changed
+from stagetools.deploy.steps import Outcome, changed
 from stagetools.deploy.terminal import Terminal, number, told, uninterrupted
 from stagetools.errors import CommandFailed, LockHeld, StageError, UsageError
 from tests.steps.scripted import ScriptedHost
@@ -63,6 +63,12 @@ def test_without_a_terminal_each_step_is_one_plain_line(log, output) -> None:
         step.progress(1, 2)
         step.end(changed("image shop_prod:R1"))
     assert output.getvalue() == "✓ Build: image shop_prod:R1 (0.0 s)\n"
+
+
+def test_a_step_that_comes_again_is_not_ticked(log, output) -> None:
+    with log.step("Start") as step:
+        step.end(Outcome(False, "needs 1 migration first", comes_again=True))
+    assert output.getvalue() == "· Start: needs 1 migration first (0.0 s)\n"
 
 
 def test_a_log_file_has_every_line_of_a_command_whole(log, output) -> None:

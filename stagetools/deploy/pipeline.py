@@ -12,6 +12,7 @@ from stagetools.deploy.on_copy import OnCopy
 from stagetools.deploy.stage import Stage, commit_of, locked, open_stage
 from stagetools.deploy.steps import (
     Outcome,
+    counted,
     database,
     lock,
     preflight,
@@ -218,12 +219,8 @@ class Deploy(OnCopy):
             raise release.refuse(self.host, self.container, sick)
         release.discard(self.host, self.container)
         self.container, self.plan = "", plan
-        many = (
-            "1 migration"
-            if len(plan.pending) == 1
-            else f"{len(plan.pending)} migrations"
-        )
-        return Outcome(True, f"needs {many} first")
+        many = counted(len(plan.pending), "migration")
+        return Outcome(False, f"needs {many} first", comes_again=True)
 
     def rehearse(self, step: Step) -> Outcome:
         self.rehearsal = database.rehearse(self.host, self.layout, self.name, step.line)

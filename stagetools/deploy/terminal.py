@@ -43,6 +43,7 @@ class Step:
 
     def __init__(self, title: str, terminal: "Terminal") -> None:
         self.title, self.outcome = title, ""
+        self.mark, self.style = "✓", "green"
         self.started = time.monotonic()
         self.lines: deque[str] = deque(maxlen=_TAIL)
         self.done = self.total = 0
@@ -55,6 +56,8 @@ class Step:
 
     def end(self, outcome: Outcome) -> None:
         self.outcome = outcome.text
+        if outcome.comes_again:
+            self.mark, self.style = "·", "yellow"
 
     def line(self, text: str) -> None:
         """A line of the command that runs: the last few live, all of them in a log file."""
@@ -136,7 +139,7 @@ class Terminal:
             raise
         finally:
             self._shown = None
-        self._close(step, "✓", "green", step.outcome)
+        self._close(step, step.mark, step.style, step.outcome)
 
     def _close(self, step: Step, mark: str, style: str, text: str) -> None:
         if not self.live:

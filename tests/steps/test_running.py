@@ -1,6 +1,7 @@
 """What `inv status` and `inv releases` tell of a stage, and in which words."""
 
 import io
+import re
 from dataclasses import replace
 
 import pytest
@@ -124,8 +125,34 @@ def test_releases_are_listed_with_what_serves_and_how_it_is(desk) -> None:
     ]
     assert serving.startswith(f"→  {OLD}  2026-01-31 07:00:00  ann@desk  c1")
     assert "120.0 MB  healthy" in serving
-    assert serving.endswith("deploy, migrations shop.0002")
+    assert serving.endswith("deploy, 1 migration")
     assert first.split()[-2:] == ["stopped", "deploy"]
+
+
+def test_a_first_deploy_tells_how_many_migrations_and_not_which(desk) -> None:
+    many = tuple(f"shop.{number:04}" for number in range(21))
+    entry = Record(release=OLD, fingerprint="f", migrations=many)
+    stage = desk(WELL)
+    row = running._row(stage, server.look(stage.host, stage.layout), entry)
+    assert row[-1] == "deploy, 21 migrations"
+
+
+def test_a_narrow_terminal_shows_each_release_in_lines_that_fit(desk) -> None:
+    console = Console(file=io.StringIO(), width=60, force_terminal=True)
+    stage = replace(desk(WELL), terminal=Terminal(console))
+    running.releases(stage)
+    text = re.sub(r"\x1b\[[0-9;]*m", "", printed(stage))
+    assert text.startswith(f"→ {OLD}  healthy\n  2026-01-31 07:00:00 UTC by ann@desk\n")
+    assert "  deploy, 1 migration; commit c1, 120.0 MB\n" in text
+    assert max(len(line) for line in text.splitlines()) <= 60
+
+
+def test_a_log_file_has_the_table_however_wide(desk) -> None:
+    stage = replace(
+        desk(WELL), terminal=Terminal(Console(file=io.StringIO(), width=60))
+    )
+    running.releases(stage)
+    assert len(printed(stage).splitlines()) == 3
 
 
 def test_a_release_that_should_serve_and_does_not_run_is_said(desk) -> None:

@@ -188,6 +188,22 @@ STUMBLES = {
 }
 
 
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "manage showmigrations mysite",
+        "manage migrate --plan --stage prod",
+        "manage -- check --deploy",
+        "env.set A=1 B=2",
+        "env.get A",
+    ],
+)
+def test_words_are_taken_as_people_type_them(render, typed):
+    """So far that only the server is missing."""
+    said = failed(render().run, "inv", *typed.split())
+    assert "[stages.prod] of deploy.toml names no host" in said
+
+
 @pytest.fixture
 def living(render, tmp_path):
     """A project of its own, with what somebody writes in the first week."""
