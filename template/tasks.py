@@ -18,21 +18,29 @@ from stagetools.deploy.stage import open_stage
 from stagetools.deploy.terminal import Terminal, number, told
 from stagetools.deploy.tree import read_tree
 from stagetools.deploy.typed import take
+from stagetools.errors import UsageError
 from stagetools.utils import get_expected_system_from_name
 
 ROOT = Path(__file__).parent
 # Invoke empties the dictionary that a task gives it: each task gives one of its own.
 STAGE = {"stage": "Which stage of deploy.toml; prod unless given."}
 YES = {"yes": "Answer every question with yes."}
-DRY = {"dry_run": "Print the commands for the server, and change nothing."}
+DRY = {
+    "dry_run": "Say step by step what would be done, and change nothing.",
+    "verbose": "With --dry-run: print the exact commands for the server, too.",
+}
 WAIT = {"wait": "How many seconds to wait for somebody else's task to end."}
 ACCEPT = {
     "accept_host_key": "The fingerprint (SHA256:…) that an unknown server must have."
 }
 
 
-def stage_named(name: str, *, yes: bool = False, dry: bool = False) -> dict[str, Any]:
+def stage_named(
+    name: str, *, yes: bool = False, dry: bool = False, verbose: bool = False
+) -> dict[str, Any]:
     """What every task on a server begins with: the stage's system and its settings."""
+    if verbose and not dry:
+        raise UsageError("--verbose is for --dry-run.", remedy="Write both.")
     config = load(ROOT / "deploy.toml", name)
     system = get_expected_system_from_name(
         f"{SYSTEM.configuration}_{name}",
@@ -40,7 +48,7 @@ def stage_named(name: str, *, yes: bool = False, dry: bool = False) -> dict[str,
         core_app=SYSTEM.core_app,
     )
     config, keep = remember(ROOT / "deploy.toml", config, ask=Terminal().ask)
-    terminal = DryTerminal() if dry else Terminal(yes=yes)
+    terminal = DryTerminal(verbose=verbose) if dry else Terminal(yes=yes)
     return {
         "system": system,
         "config": config,
@@ -49,15 +57,35 @@ def stage_named(name: str, *, yes: bool = False, dry: bool = False) -> dict[str,
     }
 
 
-@task(help=STAGE | ACCEPT | YES | WAIT | DRY)
+@task(
+    help=STAGE
+    | ACCEPT
+    | YES
+    | WAIT
+    | DRY
+    | {"allow_breaking": "Migrate also what the live release is not compatible with."}
+)
 @told
 def deploy(
-    context, stage="prod", accept_host_key="", yes=False, wait="0", dry_run=False
+    context,
+    stage="prod",
+    accept_host_key="",
+    yes=False,
+    allow_breaking=False,
+    wait="0",
+    dry_run=False,
+    verbose=False,
 ):
     """Put the working tree before the users: upload, build, migrate, switch."""
     seconds = number("--wait", wait)
-    named = stage_named(stage, yes=yes, dry=dry_run)
-    pipeline.deploy(ROOT, **named, accept=accept_host_key, wait=seconds)
+    named = stage_named(stage, yes=yes, dry=dry_run, verbose=verbose)
+    pipeline.deploy(
+        ROOT,
+        **named,
+        accept=accept_host_key,
+        wait=seconds,
+        allow_breaking=allow_breaking,
+    )
 
 
 @task(
@@ -79,10 +107,13 @@ def rollback(
     yes=False,
     wait="0",
     dry_run=False,
+    verbose=False,
 ):
     """Serve an earlier release again, and undo the migrations it does not know."""
     seconds = number("--wait", wait)
-    with open_stage(**stage_named(stage, yes=yes, dry=dry_run)) as opened:
+    with open_stage(
+        **stage_named(stage, yes=yes, dry=dry_run, verbose=verbose)
+    ) as opened:
         relaunch.rollback(
             opened, to=to, restore_database=restore_database, wait=seconds
         )
@@ -98,10 +129,10 @@ def releases(context, stage="prod"):
 
 @task(help=STAGE | WAIT | DRY)
 @told
-def restart(context, stage="prod", wait="0", dry_run=False):
+def restart(context, stage="prod", wait="0", dry_run=False, verbose=False):
     """Serve the same release from a new container; no request fails."""
     seconds = number("--wait", wait)
-    with open_stage(**stage_named(stage, dry=dry_run)) as opened:
+    with open_stage(**stage_named(stage, dry=dry_run, verbose=verbose)) as opened:
         relaunch.restart(opened, wait=seconds)
 
 
@@ -176,9 +207,9 @@ def env_get(context, key, stage="prod"):
     help=STAGE | DRY | {"value": "KEY=VALUE, or KEY to be asked; as many as you like."},
 )
 @told
-def env_set(context, value, stage="prod", dry_run=False):
+def env_set(context, value, stage="prod", dry_run=False, verbose=False):
     """Set values on the server, and serve the release with them; no request fails."""
-    with open_stage(**stage_named(stage, dry=dry_run)) as opened:
+    with open_stage(**stage_named(stage, dry=dry_run, verbose=verbose)) as opened:
         environment.set_values(opened, value)
 
 
@@ -188,9 +219,9 @@ def env_set(context, value, stage="prod", dry_run=False):
     help=STAGE | DRY | {"key": "The name of a value."},
 )
 @told
-def env_unset(context, key, stage="prod", dry_run=False):
+def env_unset(context, key, stage="prod", dry_run=False, verbose=False):
     """Remove a value from the server, and serve the release without it."""
-    with open_stage(**stage_named(stage, dry=dry_run)) as opened:
+    with open_stage(**stage_named(stage, dry=dry_run, verbose=verbose)) as opened:
         environment.unset(opened, key)
 
 
@@ -208,9 +239,9 @@ def unlock(context, stage="prod"):
     | {"name": "The installation's whole name, in place of being asked for it."}
 )
 @told
-def remove(context, stage="prod", name="", dry_run=False):
+def remove(context, stage="prod", name="", dry_run=False, verbose=False):
     """Take a stage away from its server; a last copy of its database is kept there."""
-    with open_stage(**stage_named(stage, dry=dry_run)) as opened:
+    with open_stage(**stage_named(stage, dry=dry_run, verbose=verbose)) as opened:
         removal.remove(opened, name=name)
 
 

@@ -371,11 +371,12 @@ def test_a_dry_run_before_the_first_deploy_prints_what_it_would_do(
     """Nothing is there to be read."""
     desk.facts = replace(desk.facts, env="")
     desk.path.unlink()
-    terminal = DryTerminal(Console(file=desk.output, width=200))
+    terminal = DryTerminal(Console(file=desk.output, width=200), verbose=True)
     dry = DryHost(desk.machine, terminal, needs_sudo=False)
     stage = replace(desk.stage, host=dry, terminal=terminal)
     environment.set_values(stage, ["A=hush"])
     assert desk.prepared == 1
+    assert "changes the environment file: A set\n" in desk.output.getvalue()
     assert "/home/shop_prod/env" in desk.output.getvalue()
     assert "hush" not in desk.output.getvalue()
     assert not desk.path.exists()

@@ -151,6 +151,7 @@ def _change(stage: Stage, edit: Callable[[str], str], what: str) -> None:
         if first or not facts.home_is_roots:
             server.ensure_account(ours.host, ours.layout)
         before = Secret("") if first and stage.terminal.dry else _text(ours)
+        stage.terminal.would(f"changes the environment file: {what}")
         _write(ours, edit(before.reveal()))
         if not facts.release:
             ours.host.run(environment.approve(ours.layout))

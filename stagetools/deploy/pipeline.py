@@ -36,12 +36,14 @@ def deploy(
     *,
     accept: str = "",
     wait: float = 0,
+    allow_breaking: bool = False,
     connected: Callable[[], None] = lambda: None,
 ) -> None:
     """Put the working tree at `root` before the stage's users."""
     started = time.monotonic()
     terminal.head(f"{system.name} → {config.url}")
     preflight.refuse_placeholders(config)
+    preflight.refuse_other_services(root)
     tree = read_tree(root)
     opened = open_stage(
         system, config, terminal, accept=accept, shown=True, connected=connected
@@ -49,6 +51,7 @@ def deploy(
     with opened as stage, locked(stage, "deploys", wait=wait) as held:
         facts = server.look(stage.host, stage.layout)
         change = Deploy(stage, held, facts, root, tree)
+        change.allow_breaking = allow_breaking
         change.run()
     done = f"{time.monotonic() - started:.1f} s"
     if change.live_at:
@@ -76,6 +79,7 @@ class Deploy(OnCopy):
     ) -> None:
         super().__init__(stage, held, facts)
         self.root, self.tree = root, tree
+        self.allow_breaking = False
         self.is_first = not facts.release
 
     def run(self) -> None:
@@ -123,6 +127,11 @@ class Deploy(OnCopy):
     def serve_migrated(self, plan: database.Plan) -> bool:
         """Migrate as the plan has it; whether the release serves already."""
         if plan.wants_a_copy:
+            why = "; ".join([*plan.breaking, *plan.unforeseeable])
+            self.stage.terminal.say(
+                f"The live release may not be compatible with these migrations: {why}."
+                " So visitors will wait while a copy of the database is migrated."
+            )
             self.step("Snapshot", self.snapshot)
             self.step("Rehearse", self.rehearse_on_copy)
             if self.expected <= HOLD.change:
@@ -149,7 +158,14 @@ class Deploy(OnCopy):
         """Ask before what visitors would notice."""
         assert self.plan is not None  # noqa: S101 - serve asked
         limit, ask = self.config.migration_limit, self.stage.terminal.agree
-        database.agree(self.plan, self.rehearsal, limit, ask, wait=wait)
+        database.agree(
+            self.plan,
+            self.rehearsal,
+            limit,
+            ask,
+            wait=wait,
+            allow_breaking=self.allow_breaking,
+        )
 
     def forget_copy(self) -> None:
         release.discard(self.host, self.container)

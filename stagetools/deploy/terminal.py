@@ -159,8 +159,14 @@ class Terminal:
         """Whether a person is there to answer."""
         return sys.stdin is not None and sys.stdin.isatty() and self.live
 
-    def agree(self, question: str) -> None:
-        """Go on only if a person, or --yes, agrees; StageError otherwise."""
+    def would(self, text: str) -> None:
+        """Say what a dry run would do here; nothing in a real one."""
+
+    def agree(self, question: str, *, flag: str = "") -> None:
+        """Go on only if a person, or --yes, agrees; StageError otherwise.
+
+        `flag` is another option that answers this question beforehand.
+        """
         if self.yes:
             self.say(f"{question} Yes, says --yes.")
             return
@@ -168,7 +174,7 @@ class Terminal:
             raise StageError(
                 question,
                 untouched="Nothing was answered, so nothing was done.",
-                remedy="Answer in a terminal, or say --yes.",
+                remedy=f"Answer in a terminal, or beforehand with {flag or '--yes'}.",
             )
         if not self.confirm(question):
             raise StageError("Not done, as you said.", untouched="What served goes on.")
