@@ -20,7 +20,8 @@ __all__ = [
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="-")
 _LINE = "%(asctime)s.%(msecs)03dZ %(levelname)s %(request_id)s %(name)s: %(message)s"
 _STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and line end
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")  # all but tab
+# all but tab; and a backslash before an n, which is no line end (see deploy/lines.py)
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]|\\(?=n)")
 
 
 class RequestIdFilter(logging.Filter):
@@ -34,7 +35,7 @@ class RequestIdFilter(logging.Filter):
 class LineFormatter(logging.Formatter):
     r"""Writes an event on one line, a traceback too: its line ends become `\n`.
 
-    So that `--grep` finds the whole of it, and a path that a client made up can neither
+    `inv logs` gives a traceback its lines back. On one line, so that `--grep` finds the whole of it, and a path that a client made up can neither
     forge a line nor steer a terminal. The time is UTC.
     """
 

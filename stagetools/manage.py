@@ -1,7 +1,10 @@
 """manage.py, and the project's command once it is installed: `shop migrate`."""
 
+import os
+import shutil
 import sys
 from contextlib import suppress
+from importlib.util import find_spec
 
 from stagetools.commands import own_command
 from stagetools.errors import StageError
@@ -29,6 +32,8 @@ def _run(argv: list[str]) -> None:
         return
     if argv[1:2] == ["migrate"]:
         _make_data_dir()
+    if argv[1:2] == ["dbshell"]:
+        _python_as_sqlite3(argv[2:])
     _django(argv)
 
 
@@ -50,6 +55,23 @@ def _make_data_dir() -> None:
     if path and not path.parent.exists():
         with suppress(OSError):  # opening the database tells it better
             path.parent.mkdir(mode=0o750, parents=True)
+
+
+def _python_as_sqlite3(words: list[str]) -> None:
+    """Be Python's own shell for SQLite where its program is missing, as in an image.
+
+    `dbshell -- "select 1"` answers and ends. Options before `--` are for Django's own.
+    """
+    if words and words[0] != "--":
+        return
+    from django.conf import settings
+
+    database = settings.DATABASES["default"]
+    is_sqlite = database["ENGINE"].endswith(".sqlite3")
+    if not is_sqlite or shutil.which("sqlite3") or not find_spec("sqlite3.__main__"):
+        return  # Django runs the program, or says what is missing
+    program = [sys.executable, "-m", "sqlite3", str(database["NAME"])]
+    os.execv(sys.executable, [*program, *words[1:]])  # noqa: S606 - no shell is wanted
 
 
 if __name__ == "__main__":

@@ -39,24 +39,25 @@ class Program:
 
     title: str
     words: tuple[str, ...]
+    remedy: str
     environment: dict[str, str] = field(default_factory=lambda: dict(os.environ))
     is_first_of_django: bool = False
 
 
 def check(root: Path, say: Callable[[str], None]) -> None:
     """Run every check that the project at `root` is set up for; StageError if one fails."""
-    failed = []
+    failed, run = [], "uv run " if (root / "uv.lock").exists() else ""
     for problem in problems_of_files(root):
         failed.append(problem.what)
         say(f"✗ {problem.what}\n  → {problem.remedy}")
     with tempfile.TemporaryDirectory() as folder:
-        for program in _programs(root, Path(folder)):
+        for program in _programs(root, run, Path(folder)):
             output = _output_of_failure(program, root)
             if not output:
                 say(f"✓ {program.title}")
                 continue
             failed.append(program.title)
-            say(f"✗ {program.title}\n{_explained(output)}")
+            say(f"✗ {program.title}\n{_explained(output, program.remedy, run)}")
             if program.is_first_of_django and "Traceback" in output:
                 break  # the others would say it again
     if failed:
@@ -76,39 +77,63 @@ def _output_of_failure(program: Program, root: Path) -> str:
     return done.stdout or "it failed and said nothing" if done.returncode else ""
 
 
-def _explained(output: str) -> str:
-    """A program's last words; only the very last where it is known what to do."""
-    advice = remedy_for(output)
+def _explained(output: str, remedy: str, run: str = "") -> str:
+    """A program's last words; only the very last where they themselves say what to do."""
+    advice = remedy_for(output, run)
     lines = output.rstrip().splitlines()[-(_SHOWN_WITH_ADVICE if advice else _SHOWN) :]
-    remedy = [f"  → {advice}"] if advice else []
-    return "\n".join([*(f"    {line}" for line in lines), *remedy])
+    shown = "\n".join(f"    {line}" for line in lines)
+    return f"{shown}\n  → {advice or remedy.format(_only_the_first(output))}"
+
+
+_FAILED = re.compile(r"^(?:(?:FAILED|ERROR) \S+::|(?:FAIL|ERROR): )(\w+)", re.MULTILINE)
+
+
+def _only_the_first(output: str) -> str:
+    """The option that runs one failed test, as pytest or Django's own runner names it."""
+    found = _FAILED.search(output)
+    return f" --only {found[1]}" if found else ""
 
 
 # --- programs -------------------------------------------------------------------------
 
 
-def _programs(root: Path, folder: Path) -> Iterator[Program]:
-    yield from _tools(root)
+def _programs(root: Path, run: str, folder: Path) -> Iterator[Program]:
+    yield from _tools(root, run)
     build = _as_in_a_build(folder)
     level = "ERROR" if _is_adopted(root) else "WARNING"
     deploy = _manage("check", "--deploy", f"--fail-level={level}")
-    yield Program("settings, as production has them", deploy, build, True)
+    yield Program(
+        "settings, as production has them",
+        deploy,
+        f"change stagetools_project/settings.py as it says, then {run}inv check",
+        build,
+        is_first_of_django=True,
+    )
     missing = _manage("makemigrations", "--check", "--dry-run")
-    yield Program("no migration is missing", missing, build)
+    make = f"{run}python -m stagetools.manage makemigrations"
+    yield Program("no migration is missing", missing, make, build)
     static = _manage("collectstatic", "--into", str(folder / "static"), "--verbosity=0")
-    yield Program("static files can be hashed", static, build)
-    yield Program("tests", (sys.executable, *words_of_tests(root)))
+    again = f"change the file that it names, then {run}inv check"
+    yield Program("static files can be hashed", static, again, build)
+    tests = (sys.executable, *words_of_tests(root))
+    yield Program("tests", tests, f"the whole of it: {run}inv test{{0}}")
 
 
-def _tools(root: Path) -> Iterator[Program]:
+def _tools(root: Path, run: str) -> Iterator[Program]:
     """Those that the project has chosen: they have a table in its pyproject.toml."""
     tools = _pyproject(root).get("tool", {})
     if "ruff" in tools and find_spec("ruff"):
         ruff = (sys.executable, "-m", "ruff")
-        yield Program("format", (*ruff, "format", "--check", "--quiet", "."))
-        yield Program("lint", (*ruff, "check", "--quiet", "."))
+        form, lint = (
+            (*ruff, "format", "--check", "--quiet", "."),
+            (*ruff, "check", "--quiet", "."),
+        )
+        yield Program("format", form, f"{run}ruff format")
+        fix = f"{run}ruff check --fix mends some; change the other lines by hand"
+        yield Program("lint", lint, fix)
     if "mypy" in tools and find_spec("mypy"):
-        yield Program("types", (sys.executable, "-m", "mypy", "--no-error-summary"))
+        mypy = (sys.executable, "-m", "mypy", "--no-error-summary")
+        yield Program("types", mypy, f"change the lines that it names, then {run}mypy")
 
 
 def _manage(*words: str) -> tuple[str, ...]:
@@ -139,6 +164,8 @@ def _as_in_a_build(folder: Path) -> dict[str, str]:
 
 _MARKERS = r"^(<{7}|>{7})( |$)"
 _PRIVATE = {".env": ".env*", "data/site.sqlite3": "*.sqlite3*"}
+_HERE = re.compile(r"\A(?:cpython-)?(\d+\.\d+)")
+_THERE = re.compile(r"^FROM python:(\d+\.\d+)", re.MULTILINE)
 _OLDEST = (5, 2)
 _PINNED = re.compile(r"^django\s*==\s*(\d+)\.(\d+)", re.IGNORECASE | re.MULTILINE)
 
@@ -156,8 +183,21 @@ def problems_of_files(root: Path) -> Iterator[Problem]:
                 yield Problem(
                     f"git would track {path}", f"add a line `{pattern}` to .gitignore"
                 )
+    yield from _problems_of_python(root)
     if _is_adopted(root):
         yield from _problems_of_requirements(root)
+
+
+def _problems_of_python(root: Path) -> Iterator[Problem]:
+    """What is tested here runs there."""
+    here = _HERE.search(_text(root / ".python-version"))
+    there = _THERE.search(_text(root / "Dockerfile"))
+    if here and there and here[1] != there[1]:
+        yield Problem(
+            f".python-version says {here[1]}, and the Dockerfile {there[1]}",
+            f"for both: `FROM python:{here[1]}-slim AS base` in the Dockerfile,"
+            f" or echo {there[1]} >.python-version",
+        )
 
 
 def _problems_of_requirements(root: Path) -> Iterator[Problem]:
@@ -231,13 +271,19 @@ _ADVICE = (
         r"The file '([^']+)' could not be found",
         "a stylesheet or a script refers to {0}: add the file, or drop the reference",
     ),
-    (r"Migrations for '(\w+)'", "python -m stagetools.manage makemigrations {0}"),
+    (
+        r"multiple leaf nodes in the migration graph: \(([^)]*)\)",
+        "two migrations follow the same one: {run}python -m stagetools.manage makemigrations"
+        " --merge; or, where one of them ({0}) came by `copier update` and changes a model"
+        " that you have removed, delete its file",
+    ),
+    (r"Migrations for '(\w+)'", "{run}python -m stagetools.manage makemigrations {0}"),
 )
 
 
-def remedy_for(output: str) -> str:
+def remedy_for(output: str, run: str = "") -> str:
     """What to do about a program's last words, where that is known; or nothing."""
     for pattern, advice in _ADVICE:
         if found := re.search(pattern, output):
-            return advice.format(found[1])
+            return advice.format(found[1], run=run)
     return ""

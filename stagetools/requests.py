@@ -6,7 +6,9 @@ import secrets
 import time
 from collections.abc import Callable
 from http import HTTPStatus
+from urllib.parse import urlsplit
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
 from stagetools.health import PATH as HEALTH_PATH
@@ -50,17 +52,29 @@ def client_address(meta: dict[str, str]) -> str:
 
 
 def _log(request: HttpRequest, status: int, seconds: float) -> None:
-    """Neither query strings nor bodies, which may hold secrets; no healthy health check."""
+    """Neither query strings nor bodies, which may hold secrets; no healthy health check.
+
+    A static file that is there is for LOG_LEVEL=DEBUG: a page asks for many.
+    """
     if request.path_info == HEALTH_PATH and status == HTTPStatus.OK:
         return
     address = request.META["REMOTE_ADDR"] or "-"
-    logger.info(
+    logger.log(
+        _level(request.path, status),
         '"%s %s" %d %.0fms %s',
         request.method,
         request.path,
         status,
         seconds * 1000,
         address,
+    )
+
+
+def _level(path: str, status: int) -> int:
+    prefix = urlsplit(settings.STATIC_URL or "").path
+    is_static = len(prefix) > 1 and path.startswith(prefix)
+    return (
+        logging.DEBUG if is_static and status < HTTPStatus.BAD_REQUEST else logging.INFO
     )
 
 

@@ -56,6 +56,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     *csp_middleware(django.VERSION, is_debug=DEBUG),
     "stagetools.static.StaticMiddleware",
+    "stagetools.media.MediaMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -106,6 +107,8 @@ SILENCED_SYSTEM_CHECKS = [
     "security.W005",  # HSTS_INCLUDE_SUBDOMAINS
     "security.W021",  # HSTS_PRELOAD
 ]
+SECURE_CSP: dict[str, list[str]]  # of the one that this Django reads
+CONTENT_SECURITY_POLICY: dict[str, dict[str, list[str]]]
 globals().update(csp_settings(django.VERSION))
 
 # --- mail and logs --------------------------------------------------------------------

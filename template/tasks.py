@@ -2,10 +2,12 @@
 
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from invoke import Collection, task
+from invoke.main import program
 
 from aaa_env_setup import SYSTEM
 from stagetools import readiness
@@ -15,42 +17,75 @@ from stagetools.deploy.dry import DryTerminal
 from stagetools.deploy.stage import open_stage
 from stagetools.deploy.terminal import Terminal, number, told
 from stagetools.deploy.tree import read_tree
+from stagetools.deploy.typed import take
+from stagetools.errors import UsageError
 from stagetools.utils import get_expected_system_from_name
 
 ROOT = Path(__file__).parent
 # Invoke empties the dictionary that a task gives it: each task gives one of its own.
 STAGE = {"stage": "Which stage of deploy.toml; prod unless given."}
 YES = {"yes": "Answer every question with yes."}
-DRY = {"dry_run": "Print the commands for the server, and change nothing."}
+DRY = {
+    "dry_run": "Say step by step what would be done, and change nothing.",
+    "verbose": "With --dry-run: print the exact commands for the server, too.",
+}
 WAIT = {"wait": "How many seconds to wait for somebody else's task to end."}
 ACCEPT = {
     "accept_host_key": "The fingerprint (SHA256:…) that an unknown server must have."
 }
 
 
-def stage_named(name: str, *, yes: bool = False, dry: bool = False) -> dict[str, Any]:
+def stage_named(
+    name: str, *, yes: bool = False, dry: bool = False, verbose: bool = False
+) -> dict[str, Any]:
     """What every task on a server begins with: the stage's system and its settings."""
+    if verbose and not dry:
+        raise UsageError("--verbose is for --dry-run.", remedy="Write both.")
     config = load(ROOT / "deploy.toml", name)
     system = get_expected_system_from_name(
         f"{SYSTEM.configuration}_{name}",
         core_repo=SYSTEM.core_repo,
         core_app=SYSTEM.core_app,
     )
-    ask = Terminal().ask
-    config = remember(ROOT / "deploy.toml", config, ask=ask, write=not dry)
-    terminal = DryTerminal() if dry else Terminal(yes=yes)
-    return {"system": system, "config": config, "terminal": terminal}
+    config, keep = remember(ROOT / "deploy.toml", config, ask=Terminal().ask)
+    terminal = DryTerminal(verbose=verbose) if dry else Terminal(yes=yes)
+    return {
+        "system": system,
+        "config": config,
+        "terminal": terminal,
+        "connected": keep,
+    }
 
 
-@task(help=STAGE | ACCEPT | YES | WAIT | DRY)
+@task(
+    help=STAGE
+    | ACCEPT
+    | YES
+    | WAIT
+    | DRY
+    | {"allow_breaking": "Migrate also what the live release is not compatible with."}
+)
 @told
 def deploy(
-    context, stage="prod", accept_host_key="", yes=False, wait="0", dry_run=False
+    context,
+    stage="prod",
+    accept_host_key="",
+    yes=False,
+    allow_breaking=False,
+    wait="0",
+    dry_run=False,
+    verbose=False,
 ):
     """Put the working tree before the users: upload, build, migrate, switch."""
     seconds = number("--wait", wait)
-    named = stage_named(stage, yes=yes, dry=dry_run)
-    pipeline.deploy(ROOT, **named, accept=accept_host_key, wait=seconds)
+    named = stage_named(stage, yes=yes, dry=dry_run, verbose=verbose)
+    pipeline.deploy(
+        ROOT,
+        **named,
+        accept=accept_host_key,
+        wait=seconds,
+        allow_breaking=allow_breaking,
+    )
 
 
 @task(
@@ -72,10 +107,13 @@ def rollback(
     yes=False,
     wait="0",
     dry_run=False,
+    verbose=False,
 ):
     """Serve an earlier release again, and undo the migrations it does not know."""
     seconds = number("--wait", wait)
-    with open_stage(**stage_named(stage, yes=yes, dry=dry_run)) as opened:
+    with open_stage(
+        **stage_named(stage, yes=yes, dry=dry_run, verbose=verbose)
+    ) as opened:
         relaunch.rollback(
             opened, to=to, restore_database=restore_database, wait=seconds
         )
@@ -91,10 +129,10 @@ def releases(context, stage="prod"):
 
 @task(help=STAGE | WAIT | DRY)
 @told
-def restart(context, stage="prod", wait="0", dry_run=False):
+def restart(context, stage="prod", wait="0", dry_run=False, verbose=False):
     """Serve the same release from a new container; no request fails."""
     seconds = number("--wait", wait)
-    with open_stage(**stage_named(stage, dry=dry_run)) as opened:
+    with open_stage(**stage_named(stage, dry=dry_run, verbose=verbose)) as opened:
         relaunch.restart(opened, wait=seconds)
 
 
@@ -113,19 +151,24 @@ def status(context, stage="prod", accept_host_key=""):
         "follow": "Go on showing lines as they come, until Ctrl-C.",
         "since": "From when on: 1h, 30min, '2026-01-31 08:00'.",
         "grep": "Only lines that hold this word.",
+        "json": "Each line as JSON, for another program.",
     }
 )
 @told
-def logs(context, stage="prod", tail="100", follow=False, since="", grep=""):
+def logs(
+    context, stage="prod", tail="100", follow=False, since="", grep="", json=False
+):
     """Show what the site has written: its requests, its warnings, its errors."""
     lines = number("--tail", tail)
     with open_stage(**stage_named(stage)) as opened:
-        running.logs(opened, tail=lines, follow=follow, since=since, grep=grep)
+        running.logs(
+            opened, tail=lines, follow=follow, since=since, grep=grep, json=json
+        )
 
 
 @task(
     positional=["command"],
-    help=STAGE | {"command": "'createsuperuser --email you@example.com'"},
+    help=STAGE | {"command": "createsuperuser --email you@example.com"},
 )
 @told
 def manage(context, command, stage="prod"):
@@ -150,16 +193,24 @@ def env_list(context, stage="prod"):
         environment.list_names(opened)
 
 
+@task(name="get", positional=["key"], help=STAGE | {"key": "The name of a value."})
+@told
+def env_get(context, key, stage="prod"):
+    """Print one value of the server's environment file, as it is."""
+    with open_stage(**stage_named(stage)) as opened:
+        environment.show_value(opened, key)
+
+
 @task(
     name="set",
-    positional=["value"],
-    help=STAGE | DRY | {"value": "KEY=VALUE, or KEY to be asked."},
+    iterable=["value"],
+    help=STAGE | DRY | {"value": "KEY=VALUE, or KEY to be asked; as many as you like."},
 )
 @told
-def env_set(context, value, stage="prod", dry_run=False):
-    """Set a value on the server, and serve the release with it; no request fails."""
-    with open_stage(**stage_named(stage, dry=dry_run)) as opened:
-        environment.set_value(opened, value)
+def env_set(context, value, stage="prod", dry_run=False, verbose=False):
+    """Set values on the server, and serve the release with them; no request fails."""
+    with open_stage(**stage_named(stage, dry=dry_run, verbose=verbose)) as opened:
+        environment.set_values(opened, value)
 
 
 @task(
@@ -168,9 +219,9 @@ def env_set(context, value, stage="prod", dry_run=False):
     help=STAGE | DRY | {"key": "The name of a value."},
 )
 @told
-def env_unset(context, key, stage="prod", dry_run=False):
+def env_unset(context, key, stage="prod", dry_run=False, verbose=False):
     """Remove a value from the server, and serve the release without it."""
-    with open_stage(**stage_named(stage, dry=dry_run)) as opened:
+    with open_stage(**stage_named(stage, dry=dry_run, verbose=verbose)) as opened:
         environment.unset(opened, key)
 
 
@@ -188,9 +239,9 @@ def unlock(context, stage="prod"):
     | {"name": "The installation's whole name, in place of being asked for it."}
 )
 @told
-def remove(context, stage="prod", name="", dry_run=False):
+def remove(context, stage="prod", name="", dry_run=False, verbose=False):
     """Take a stage away from its server; a last copy of its database is kept there."""
-    with open_stage(**stage_named(stage, dry=dry_run)) as opened:
+    with open_stage(**stage_named(stage, dry=dry_run, verbose=verbose)) as opened:
         removal.remove(opened, name=name)
 
 
@@ -198,8 +249,10 @@ def remove(context, stage="prod", name="", dry_run=False):
 @told
 def dev(context, port="8000"):
     """Migrate this machine's database and serve the site on localhost."""
-    local("-m", "stagetools.manage", "migrate", "--no-input")
-    local("-m", "stagetools.manage", "runserver", str(number("--port", port, least=1)))
+    where = str(number("--port", port, least=1))
+    with suppress(KeyboardInterrupt):  # which is how one ends it
+        local("-m", "stagetools.manage", "migrate", "--no-input")
+        local("-m", "stagetools.manage", "runserver", where)
 
 
 @task(help={"only": "Only tests whose name holds this word."})
@@ -240,4 +293,5 @@ ON_SERVER = [
 ]
 HERE = [dev, test, check]
 namespace = Collection(*ON_SERVER, *HERE)
-namespace.add_collection(Collection("env", env_list, env_set, env_unset))
+namespace.add_collection(Collection("env", env_list, env_get, env_set, env_unset))
+take(program, namespace.task_names)

@@ -292,7 +292,9 @@ def answer(text: str | None) -> Callable[[str], str | None]:
 
 def test_an_answer_is_kept_and_so_is_every_comment(toml) -> None:
     path = toml(COMMENTED)
-    config = remember(path, load(path, "prod"), ask=answer("203.0.113.7"))
+    config, keep = remember(path, load(path, "prod"), ask=answer("203.0.113.7"))
+    assert path.read_text() == COMMENTED
+    keep()
     assert config.host == "203.0.113.7"
     written = path.read_text()
     lines = [
@@ -309,15 +311,10 @@ def test_nothing_is_asked_where_the_host_is_known(toml) -> None:
     def never(question: str) -> str:
         raise AssertionError(question)
 
-    assert remember(path, load(path, "prod"), ask=never).host == "203.0.113.7"
+    config, keep = remember(path, load(path, "prod"), ask=never)
+    keep()
+    assert config.host == "203.0.113.7"
     assert path.read_text() == PLAIN
-
-
-def test_a_dry_run_keeps_no_answer(toml) -> None:
-    path = toml(COMMENTED)
-    config = remember(path, load(path, "prod"), ask=answer("h"), write=False)
-    assert config.host == "h"
-    assert path.read_text() == COMMENTED
 
 
 @pytest.mark.parametrize("nobody", [None, ""])
@@ -331,7 +328,8 @@ def test_without_an_answer_it_says_what_to_write(toml, nobody: str | None) -> No
 
 def test_a_user_may_be_typed_before_the_host_as_for_ssh(toml) -> None:
     path = toml(COMMENTED)
-    config = remember(path, load(path, "prod"), ask=answer("ann@shop.test"))
+    config, keep = remember(path, load(path, "prod"), ask=answer("ann@shop.test"))
+    keep()
     assert (config.user, config.host) == ("ann", "shop.test")
     assert load(path, "prod") == config
 
@@ -365,7 +363,7 @@ def test_a_file_that_cannot_be_written_is_said(toml, monkeypatch) -> None:
     config = load(path, "prod")
     monkeypatch.setattr(Path, "write_text", refused)
     with pytest.raises(ConfigError, match="cannot be written: Permission denied"):
-        remember(path, config, ask=answer("h"))
+        remember(path, config, ask=answer("h"))[1]()
 
 
 def test_an_answer_that_is_no_host_is_not_kept(toml) -> None:
@@ -377,7 +375,7 @@ def test_an_answer_that_is_no_host_is_not_kept(toml) -> None:
 
 def test_a_host_is_also_remembered_in_an_inline_table(toml) -> None:
     path = toml('stages = {prod = {domains = ["a.test"]}}  # short\n')
-    remember(path, load(path, "prod"), ask=answer("h"))
+    remember(path, load(path, "prod"), ask=answer("h"))[1]()
     assert load(path, "prod").host == "h"
     assert "# short" in path.read_text()
 

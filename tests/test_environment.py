@@ -16,7 +16,13 @@ from stagetools.deploy import environment, relaunch
 from stagetools.deploy.commands import environment as commands
 from stagetools.deploy.config import StageConfig
 from stagetools.deploy.dry import DryHost, DryTerminal
-from stagetools.deploy.environment import _items, line_of, names, replaced
+from stagetools.deploy.environment import (
+    _items,
+    line_of,
+    names,
+    replaced,
+    value_of,
+)
 from stagetools.deploy.facts import parse_facts
 from stagetools.deploy.layout import Layout
 from stagetools.deploy.shell import Secret
@@ -156,27 +162,65 @@ def desk(tmp_path, monkeypatch) -> Desk:
 
 
 def test_a_value_is_set_beside_the_others(desk) -> None:
-    environment.set_value(desk.stage, f"B={AWKWARD}")
+    environment.set_values(desk.stage, [f"B={AWKWARD}"])
     assert desk.path.read_bytes().decode() == TEXT + line_of("B", Secret(AWKWARD))
     assert desk.output.getvalue() == "B set on the server.\n"
     assert stat.S_IMODE(desk.path.stat().st_mode) == 0o600
     assert [path.name for path in desk.path.parent.iterdir()] == ["env"]
 
 
+def test_several_values_are_one_change(desk) -> None:
+    desk.facts = replace(desk.facts, release="R1")
+    environment.set_values(desk.stage, ["B=1", "A=2", "C=x y"])
+    assert len(desk.served) == 1
+    assert names(desk.path.read_text()) == ["SECRET_KEY", "A", "B", "C"]
+    assert "B, A, C set on the server; shop_prod serves R2." in desk.output.getvalue()
+
+
+def test_one_wrong_value_among_several_changes_nothing(desk) -> None:
+    for wrong in (["B=1", "ALLOWED_HOSTS=x"], []):
+        with pytest.raises(UsageError):
+            environment.set_values(desk.stage, wrong)
+    assert desk.path.read_text() == TEXT
+
+
+@given(VALUES)
+@settings(max_examples=200, deadline=None)
+def test_a_value_that_was_set_is_read_as_it_was(value: str) -> None:
+    text = BY_HAND + line_of("V", Secret(value)) + "END=1\n"
+    assert value_of(text, "V") == value
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("HOST", "mail.test"), ("PORT", "25"), ("colon", "7"), ("LONG", "one\nC=neither")],
+)
+def test_a_value_written_by_hand_is_read_as_compose_reads_it(name, value) -> None:
+    assert value_of(BY_HAND, name) == value
+
+
+def test_one_value_is_printed_as_it_is_and_alone(desk, capsys) -> None:
+    environment.set_values(desk.stage, [f"B={AWKWARD}"])
+    environment.show_value(desk.stage, "B")
+    assert capsys.readouterr().out == f"{AWKWARD}\n"
+    with pytest.raises(UsageError, match="C is not set"):
+        environment.show_value(desk.stage, "C")
+
+
 def test_a_value_that_is_set_again_is_replaced_in_its_place(desk) -> None:
-    environment.set_value(desk.stage, "SECRET_KEY=2")
+    environment.set_values(desk.stage, ["SECRET_KEY=2"])
     assert desk.path.read_text() == '# mine\nSECRET_KEY="2"\nA="1"\n'
 
 
 @pytest.mark.parametrize("value", ["", "b=c"])
 def test_a_value_may_be_empty_or_hold_the_sign(desk, value: str) -> None:
-    environment.set_value(desk.stage, f"A={value}")
+    environment.set_values(desk.stage, [f"A={value}"])
     assert f'A="{value}"\n' in desk.path.read_text()
 
 
 def test_a_name_alone_reads_the_value_from_standard_input(desk, monkeypatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("from a pipe\n"))
-    environment.set_value(desk.stage, "A")
+    environment.set_values(desk.stage, ["A"])
     assert 'A="from a pipe"\n' in desk.path.read_text()
 
 
@@ -187,7 +231,7 @@ def test_a_value_is_removed(desk) -> None:
 
 def test_the_release_that_serves_gets_it(desk) -> None:
     desk.facts = replace(desk.facts, release="R1")
-    environment.set_value(desk.stage, "A=2")
+    environment.set_values(desk.stage, ["A=2"])
     assert desk.served == [TEXT.replace('"1"', '"2"')]
     assert desk.output.getvalue() == "A set on the server; shop_prod serves R2.\n"
     assert not desk.before.exists()
@@ -198,14 +242,14 @@ def test_a_value_that_the_release_refuses_is_not_kept(desk, refusal) -> None:
     desk.facts = replace(desk.facts, release="R1")
     desk.refusal = refusal
     with pytest.raises(type(refusal)):
-        environment.set_value(desk.stage, "A=bad")
+        environment.set_values(desk.stage, ["A=bad"])
     assert desk.served == [TEXT.replace('"1"', '"bad"')]
     assert desk.path.read_text() == TEXT
     assert not desk.before.exists()
     if isinstance(refusal, StageError):
         assert refusal.untouched == "The environment file is as it was before."
     desk.refusal = None
-    environment.set_value(desk.stage, "B=2")
+    environment.set_values(desk.stage, ["B=2"])
     assert desk.served[-1] == TEXT + 'B="2"\n'
 
 
@@ -219,7 +263,7 @@ def test_a_value_that_serves_already_is_kept_when_something_fails_later(desk) ->
     desk.serve_again = fail_after_switch
     relaunch.serve_again = fail_after_switch
     with pytest.raises(StageError) as caught:
-        environment.set_value(desk.stage, "A=2")
+        environment.set_values(desk.stage, ["A=2"])
     assert 'A="2"' in desk.path.read_text()
     assert "the new release serves with it" in caught.value.untouched
 
@@ -237,7 +281,7 @@ def test_while_nothing_is_approved_the_one_before_is_kept_on_the_server(desk) ->
 
     relaunch.serve_again = serve_again
     with pytest.raises(StageError):
-        environment.set_value(desk.stage, "A=2")
+        environment.set_values(desk.stage, ["A=2"])
     assert kept == [TEXT]
 
 
@@ -257,7 +301,7 @@ def test_no_value_is_shown_or_is_an_argument(desk, monkeypatch) -> None:
 
     monkeypatch.setattr(desk.machine, "run", listen)
     environment.list_names(desk.stage)
-    environment.set_value(desk.stage, "B=hush")
+    environment.set_values(desk.stage, ["B=hush"])
     environment.unset(desk.stage, "A")
     assert desk.output.getvalue().startswith("SECRET_KEY=***\nA=***\n")
     assert ran
@@ -271,7 +315,7 @@ def test_no_value_is_shown_or_is_an_argument(desk, monkeypatch) -> None:
 )
 def test_what_is_no_assignment_is_refused(desk, assignment: str) -> None:
     with pytest.raises(UsageError, match="is not KEY=VALUE"):
-        environment.set_value(desk.stage, assignment)
+        environment.set_values(desk.stage, [assignment])
     assert desk.path.read_text() == TEXT
 
 
@@ -280,27 +324,27 @@ def test_what_is_no_assignment_is_refused(desk, assignment: str) -> None:
 )
 def test_what_a_deploy_works_out_is_refused(desk, name: str) -> None:
     with pytest.raises(UsageError, match="is worked out at each deploy"):
-        environment.set_value(desk.stage, f"{name}=x")
+        environment.set_values(desk.stage, [f"{name}=x"])
 
 
 @pytest.mark.parametrize("value", ["a\0b", "caf\udce9"])
 def test_a_value_that_no_file_can_hold_is_refused(desk, value: str) -> None:
     with pytest.raises(UsageError, match="The value of A"):
-        environment.set_value(desk.stage, f"A={value}")
+        environment.set_values(desk.stage, [f"A={value}"])
     assert desk.path.read_text() == TEXT
 
 
 def test_a_file_that_is_no_text_is_not_written_anew(desk) -> None:
     desk.path.write_bytes(b"A=caf\xe9\n")
     with pytest.raises(StageError, match="not UTF-8"):
-        environment.set_value(desk.stage, "A=2")
+        environment.set_values(desk.stage, ["A=2"])
     assert desk.path.read_bytes() == b"A=caf\xe9\n"
 
 
 def test_a_name_that_is_not_set_is_told_with_those_that_are(desk) -> None:
     with pytest.raises(UsageError, match="B is not set") as caught:
         environment.unset(desk.stage, "B")
-    assert caught.value.remedy == "Set are SECRET_KEY, A."
+    assert caught.value.remedy == "These are set: SECRET_KEY, A."
 
 
 def test_a_stage_that_is_not_there_yet_is_told_how_to_be(desk) -> None:
@@ -316,7 +360,7 @@ def test_a_stage_that_is_not_there_yet_is_told_how_to_be(desk) -> None:
 
 def test_the_first_value_of_a_stage_prepares_its_account(desk) -> None:
     desk.facts = replace(desk.facts, env="")
-    environment.set_value(desk.stage, "B=2")
+    environment.set_values(desk.stage, ["B=2"])
     assert desk.prepared == 1
     assert desk.path.read_text() == TEXT + 'B="2"\n'
 
@@ -327,11 +371,12 @@ def test_a_dry_run_before_the_first_deploy_prints_what_it_would_do(
     """Nothing is there to be read."""
     desk.facts = replace(desk.facts, env="")
     desk.path.unlink()
-    terminal = DryTerminal(Console(file=desk.output, width=200))
+    terminal = DryTerminal(Console(file=desk.output, width=200), verbose=True)
     dry = DryHost(desk.machine, terminal, needs_sudo=False)
     stage = replace(desk.stage, host=dry, terminal=terminal)
-    environment.set_value(stage, "A=hush")
+    environment.set_values(stage, ["A=hush"])
     assert desk.prepared == 1
+    assert "changes the environment file: A set\n" in desk.output.getvalue()
     assert "/home/shop_prod/env" in desk.output.getvalue()
     assert "hush" not in desk.output.getvalue()
     assert not desk.path.exists()

@@ -32,6 +32,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "deploy.facts": set(),
     "deploy.layout": {"system"},
     "deploy.standing": set(),
+    "deploy.lines": set(),
+    "deploy.typed": set(),
     "deploy.commands": {"deploy.shell", "deploy.layout", "deploy.limits"},
     "deploy.config": {"errors"},
     "deploy.tree": {"errors"},

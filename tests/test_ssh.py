@@ -1,10 +1,20 @@
-"""The connection, where it is gone."""
+"""The connection: what is said where none can be made, and where it is gone."""
 
 import io
+from pathlib import Path
+from types import SimpleNamespace
 
+import paramiko
 import pytest
 
-from stagetools.deploy.ssh import FabricHost, _Started
+from stagetools.deploy import stage
+from stagetools.deploy.config import StageConfig
+from stagetools.deploy.dry import DryTerminal
+from stagetools.deploy.hostkeys import explained
+from stagetools.deploy.ssh import FabricHost, _connection, _Started
+from stagetools.deploy.terminal import Terminal
+from stagetools.errors import ConnectionFailed, UsageError
+from stagetools.utils import get_expected_system_from_name
 
 
 class Gone:
@@ -31,3 +41,100 @@ def test_what_was_dropped_is_closed_without_a_word() -> None:
     """Else that would be told, and not what became of the change."""
     _Started(Gone()).close()
     FabricHost(Gone(), "root@test", needs_sudo=False).close()
+
+
+# --- no key, or another file in its place ---------------------------------------------
+
+
+def test_who_has_no_key_is_told_how_to_make_one_and_where_to_put_it() -> None:
+    """Paramiko has no error of its own for that: only the state of the connection tells."""
+    nothing_offered = paramiko.SSHException("No authentication methods available")
+    with (
+        pytest.raises(ConnectionFailed, match="No SSH key of this machine") as caught,
+        explained("root@shop.test", 2222, lambda: True),
+    ):
+        raise nothing_offered
+    for words in (
+        "ssh-keygen -t ed25519",
+        "ssh-copy-id -p 2222 root@shop.test",
+        'identity_file = "',
+    ):
+        assert words in caught.value.remedy
+
+
+def test_what_is_no_ssh_server_is_not_told_of_keys() -> None:
+    with (
+        pytest.raises(ConnectionFailed) as caught,
+        explained("root@shop.test", 22, lambda: False),
+    ):
+        raise paramiko.SSHException("Error reading SSH protocol banner")
+    assert caught.value.remedy == "Is that an SSH server?"
+
+
+def test_whose_key_is_refused_is_told_how_to_give_it_to_the_server() -> None:
+    with (
+        pytest.raises(ConnectionFailed, match="refused every SSH key") as caught,
+        explained("ann@shop.test", 22, lambda: True),
+    ):
+        raise paramiko.AuthenticationException
+    assert "ssh-copy-id ann@shop.test" in caught.value.remedy
+    assert "user in deploy.toml" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "what", "remedy"),
+    [
+        ("id.pub", "ssh-ed25519 AAAA", "is a public key", 'id"'),
+        ("id", "hello", "is no private key", "ssh-keygen"),
+        ("gone", None, "there is no file", "ssh-keygen"),
+    ],
+)
+def test_a_file_that_is_no_private_key_is_told_before_it_is_tried(
+    tmp_path: Path, name: str, text: str | None, what: str, remedy: str
+) -> None:
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    config = StageConfig(
+        stage_name="prod", host="shop.test", identity_file=str(tmp_path / name)
+    )
+    with pytest.raises(UsageError, match=what) as caught:
+        _connection(config)
+    assert remedy in caught.value.remedy
+
+
+def test_a_private_key_is_offered(tmp_path: Path) -> None:
+    key = tmp_path / "id"
+    key.write_text("-----BEGIN OPENSSH PRIVATE KEY-----\n")
+    config = StageConfig(stage_name="prod", host="shop.test", identity_file=str(key))
+    assert _connection(config).connect_kwargs["key_filename"] == [str(key)]
+
+
+# --- what waits for the connection ----------------------------------------------------
+
+
+@pytest.mark.parametrize(("terminal", "kept"), [(Terminal, 1), (DryTerminal, 0)])
+def test_an_answer_is_kept_once_the_connection_stands(
+    monkeypatch, terminal, kept: int
+) -> None:
+    """A mistyped server is asked for again; and a dry run changes no file."""
+    calls: list[str] = []
+    asked = (
+        get_expected_system_from_name("shop_prod"),
+        StageConfig(stage_name="prod", host="shop.test"),
+        terminal(),
+    )
+
+    def refused(*_: object, **__: object) -> None:
+        raise ConnectionFailed("There is no host.")
+
+    monkeypatch.setattr(stage, "connect", refused)
+    with (
+        pytest.raises(ConnectionFailed),
+        stage.open_stage(*asked, connected=lambda: calls.append("kept")),
+    ):
+        pass
+    assert calls == []
+    there = SimpleNamespace(address="a", needs_sudo=False, close=lambda: None)
+    monkeypatch.setattr(stage, "connect", lambda *_, **__: there)
+    with stage.open_stage(*asked, connected=lambda: calls.append("kept")):
+        assert len(calls) == kept

@@ -1,5 +1,6 @@
 """What a log file sees, how errors are told, and when a question is asked."""
 
+import ast
 import io
 import os
 import re
@@ -9,13 +10,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from stagetools.deploy.dry import DryHost, DryTerminal
+from stagetools.deploy import terminal as terminal_module
+from stagetools.deploy.dry import WOULD, DryHost, DryTerminal
+from stagetools.deploy.on_copy import OnCopy
+from stagetools.deploy.relaunch import Rollback
 from stagetools.deploy.shell import Command, looks, prints, sh
-from stagetools.deploy.steps import changed
+from stagetools.deploy.steps import Outcome, changed
 from stagetools.deploy.terminal import Terminal, number, told, uninterrupted
 from stagetools.errors import CommandFailed, LockHeld, StageError, UsageError
 from tests.steps.scripted import ScriptedHost
@@ -63,6 +68,12 @@ def test_without_a_terminal_each_step_is_one_plain_line(log, output) -> None:
         step.progress(1, 2)
         step.end(changed("image shop_prod:R1"))
     assert output.getvalue() == "✓ Build: image shop_prod:R1 (0.0 s)\n"
+
+
+def test_a_step_that_comes_again_is_not_ticked(log, output) -> None:
+    with log.step("Start") as step:
+        step.end(Outcome(False, "needs 1 migration first", comes_again=True))
+    assert output.getvalue() == "· Start: needs 1 migration first (0.0 s)\n"
 
 
 def test_a_log_file_has_every_line_of_a_command_whole(log, output) -> None:
@@ -353,7 +364,7 @@ START = prints(sh("docker", "run"), "<container>\n")
 @pytest.fixture
 def dry(output) -> tuple[DryHost, ScriptedHost]:
     real = ScriptedHost({LOOK.text: "there\n"})  # to run any other is a KeyError
-    terminal = DryTerminal(Console(file=output, width=40))
+    terminal = DryTerminal(Console(file=output, width=40), verbose=True)
     return DryHost(real, terminal, needs_sudo=False), real
 
 
@@ -383,7 +394,7 @@ def test_what_is_only_made_up_is_not_looked_at(dry, output) -> None:
 
 
 def test_the_commands_are_those_that_sudo_would_run(output) -> None:
-    terminal = DryTerminal(Console(file=output))
+    terminal = DryTerminal(Console(file=output), verbose=True)
     DryHost(ScriptedHost({}), terminal, needs_sudo=True).run(CHANGE)
     assert output.getvalue() == "$ sudo -n -- rm '/a b'\n"
 
@@ -403,9 +414,40 @@ def test_the_lock_is_not_taken(dry, output) -> None:
 
 
 def test_nothing_is_asked_and_nothing_is_claimed_to_be_done(output) -> None:
-    terminal = DryTerminal(Console(file=output))
-    terminal.agree("Go on?")
+    terminal = DryTerminal(Console(file=output), verbose=True)
+    terminal.agree("Continue?")
     terminal.conclude("It is live.")
     with terminal.step("Build") as step:
         step.end(changed("built"))
-    assert output.getvalue() == "  asked here: Go on?\nBuild\n"
+    assert output.getvalue() == "           asked here: Continue?\nBuild\n"
+
+
+def test_without_verbose_it_is_a_plan_that_a_person_can_read(output) -> None:
+    terminal = DryTerminal(Console(file=output))
+    host = DryHost(ScriptedHost({}), terminal, needs_sudo=False)
+    with terminal.step("Build"):
+        host.run(START, stdin=b"hush")
+    terminal.would("writes the file")
+    host.end()
+    assert output.getvalue() == (
+        "Build      builds the image\n"
+        "           writes the file\n"
+        "A dry run: nothing was changed. The commands: --dry-run --verbose\n"
+    )
+
+
+def test_a_plan_has_words_for_each_step_that_there_is() -> None:
+    sources = Path(terminal_module.__file__).parent.rglob("*.py")
+    calls = [
+        node
+        for path in sources
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "step"
+    ]
+    titles = {
+        call.args[0].value for call in calls if isinstance(call.args[0], ast.Constant)
+    }
+    verbs = {OnCopy.verb, Rollback.verb}  # of the one call whose title is a variable
+    assert set(WOULD) == titles | verbs

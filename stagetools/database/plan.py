@@ -153,7 +153,8 @@ def _why(operation: Operation, app: str, state: ProjectState) -> str:
         case migrations.AlterModelTable():
             return f"renames the table of {operation.name}"
         case migrations.AddField() if _insert_needs(operation.field):
-            return f"adds {operation.model_name}.{operation.name}, which old code does not write"
+            name = f"{operation.model_name}.{operation.name}"
+            return f"adds {name}, which the live release does not write{_cure(operation.field)}"
         case migrations.AlterField():
             return _why_altered(operation, app, state)
         case migrations.AddConstraint():
@@ -214,6 +215,13 @@ def _column(field: models.Field, name: str) -> str:
     bound = field.clone()
     bound.set_attributes_from_name(name)
     return str(bound.column)
+
+
+def _cure(field: models.Field) -> str:
+    """The simple way, where there is one: a default that the database itself has."""
+    if not field.has_default() or callable(field.default):
+        return ""
+    return f" (write db_default={field.default!r} in place of default={field.default!r}, and it need not)"
 
 
 def _insert_needs(field: models.Field) -> bool:

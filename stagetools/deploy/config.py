@@ -272,11 +272,13 @@ def remember(
     config: StageConfig,
     *,
     ask: Callable[[str], str | None],
-    write: bool = True,
-) -> StageConfig:
-    """Ask for the host where it is missing, and keep the answer in deploy.toml."""
+) -> tuple[StageConfig, Callable[[], None]]:
+    """Ask for the host where it is missing; and what keeps the answer in deploy.toml.
+
+    It is for whoever has connected: a mistyped name is asked for again.
+    """
     if config.host:
-        return config
+        return config, lambda: None
     host = ask("Which server? (a name, an address, or a Host of ~/.ssh/config)")
     if not host:
         raise ConfigError(
@@ -286,10 +288,8 @@ def remember(
     typed = _USER_AND_HOST.fullmatch(host)  # as one types it for ssh
     user, host = typed.groups() if typed else ("", host)
     answered = _checked(replace(config, host=host, user=user or config.user), path.name)
-    if write:
-        answers = {"host": host, "user": user} if user else {"host": host}
-        _keep(path, config.stage_name, answers)
-    return answered
+    answers = {"host": host, "user": user} if user else {"host": host}
+    return answered, lambda: _keep(path, config.stage_name, answers)
 
 
 def _keep(path: Path, stage_name: str, answers: dict[str, str]) -> None:

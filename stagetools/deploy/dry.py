@@ -1,8 +1,8 @@
-"""`--dry-run`: every remote command, printed instead of run; nothing is changed.
+"""`--dry-run`: what each step would do, in words; with `--verbose` every remote command.
 
 What only looks is run, so that the steps decide on the server as it stands. What would change
-it is printed, and a step that reads its output is told an example of that. A command about
-something that only an example names (`<container>`) is printed too.
+it is not run, and a step that reads its output is told an example of that. Nor is a command
+about something that only an example names (`<container>`).
 """
 
 import re
@@ -16,9 +16,34 @@ from stagetools.deploy.host import Background, Host, OnLine, OnSent
 from stagetools.deploy.shell import Command, as_root
 from stagetools.deploy.terminal import Step, Terminal
 
-__all__ = ["DryHost", "DryTerminal"]
+__all__ = ["WOULD", "DryHost", "DryTerminal"]
+
+_TITLE = 10  # columns
 
 _MADE_UP = re.compile(r"<[a-z]+>")
+WOULD = {
+    "Connect": "looks at the server",
+    "Docker": "installs Docker, or brings its settings up to date",
+    "Account": "creates the site's account and directories, or brings them up to date",
+    "Proxy": "starts or updates the proxy, which all sites of the server share",
+    "Upload": "sends the files that the server does not have yet",
+    "Build": "builds the image",
+    "Prepare": "makes a new release from an image that is there",
+    "Start": "starts the new release beside the live one, and checks its pages",
+    "Snapshot": "keeps a copy of the live database",
+    "Rehearse": "tries the migrations on a copy of the database",
+    "Hold": "lets visitors wait, for some seconds",
+    "Migrate": "applies the migrations",
+    "Undo": "undoes the migrations that the earlier release does not know",
+    "Restore": "puts the snapshot in the place of the database",
+    "Switch": "sends visitors to the new release",
+    "Drain": "lets the release before finish its requests, then stops it",
+    "Clean up": "removes the release before, and keeps its database as a backup",
+    "Prune": "deletes releases, images and snapshots that are no longer kept",
+    "Visit": "visits the new domains, so that their certificates are issued now",
+    "Remove": "deletes the site with its uploads and backups, and keeps its database",
+}
+"""What each step does, for those who ask before they let it."""
 
 
 class DryTerminal(Terminal):
@@ -26,19 +51,27 @@ class DryTerminal(Terminal):
 
     dry = True
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(
+        self, console: Console | None = None, *, verbose: bool = False
+    ) -> None:
         super().__init__(console)
-        self.live = False
+        self.live, self.verbose = False, verbose
 
     @contextmanager
     def step(self, title: str) -> Iterator[Step]:
-        """Print the title; the commands follow, and no outcome: there is none."""
-        self.console.print(Text(title, style="bold"))
+        """Print what it does; with `verbose` the commands follow. There is no outcome."""
+        if self.verbose:
+            self.console.print(Text(title, style="bold"))
+        else:
+            self.say(f"{title:<{_TITLE}} {WOULD[title]}")
         yield Step(title, self)
 
-    def agree(self, question: str) -> None:
+    def would(self, text: str) -> None:
+        self.say(f"{'':<{_TITLE}} {text}")
+
+    def agree(self, question: str, *, flag: str = "") -> None:
         """Print what would be asked."""
-        self.say(f"  asked here: {question}")
+        self.say(f"{'':<{_TITLE}} asked here: {question}")
 
     def conclude(self, text: str) -> None:
         """Keep quiet: it has not come to that."""
@@ -47,7 +80,7 @@ class DryTerminal(Terminal):
 class DryHost:
     """A server that is looked at, and not changed."""
 
-    def __init__(self, host: Host, terminal: Terminal, *, needs_sudo: bool) -> None:
+    def __init__(self, host: Host, terminal: DryTerminal, *, needs_sudo: bool) -> None:
         self._host, self._terminal, self._sudo = host, terminal, needs_sudo
         self.address = host.address
         self._made_up: set[str] = set()
@@ -67,9 +100,9 @@ class DryHost:
         self._show(command)
         self._count += 1
         if stdin:
-            self._terminal.say(f"  with {len(stdin):,} bytes on its standard input")
+            self._detail(f"  with {len(stdin):,} bytes on its standard input")
         if command.prints:
-            self._terminal.say(f"  as if it printed: {command.prints}")
+            self._detail(f"  as if it printed: {command.prints}")
             self._made_up.update(_MADE_UP.findall(command.prints))
         if on_line:
             for line in command.prints.splitlines():
@@ -81,18 +114,25 @@ class DryHost:
         self._show(command)
         return _Nothing()
 
-    def interact(self, command: Command, *, terminal: bool) -> int:
+    def interact(
+        self, command: Command, *, terminal: bool, on_line: OnLine | None = None
+    ) -> int:
         self._show(command)
         return 0
 
     def end(self) -> None:
         """Say that it was a dry run, and whether a real one would change anything."""
-        would = "" if self._count else " There is nothing to be done."
-        self._terminal.say(f"A dry run: nothing was changed.{would}")
+        more = "" if self._terminal.verbose else " The commands: --dry-run --verbose"
+        more = more if self._count else " There is nothing to be done."
+        self._terminal.say(f"A dry run: nothing was changed.{more}")
 
     def _show(self, command: Command) -> None:
         exact = as_root(command) if self._sudo else command
-        self._terminal.say(f"$ {exact.text}")
+        self._detail(f"$ {exact.text}")
+
+    def _detail(self, text: str) -> None:
+        if self._terminal.verbose:
+            self._terminal.say(text)
 
 
 class _Nothing:

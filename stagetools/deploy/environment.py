@@ -1,7 +1,7 @@
-"""`inv env.list`, `env.set`, `env.unset`: values that live on the server alone."""
+"""`inv env.list`, `env.get`, `env.set`, `env.unset`: values that live on the server alone."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
 from stagetools.deploy import relaunch
@@ -13,7 +13,16 @@ from stagetools.deploy.steps import server
 from stagetools.deploy.terminal import uninterrupted
 from stagetools.errors import ConnectionFailed, LockLost, StageError, UsageError
 
-__all__ = ["line_of", "list_names", "names", "replaced", "set_value", "unset"]
+__all__ = [
+    "line_of",
+    "list_names",
+    "names",
+    "replaced",
+    "set_values",
+    "show_value",
+    "unset",
+    "value_of",
+]
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # A value, or any other line of a file that a person may have written by hand: comments, values
@@ -77,17 +86,47 @@ def list_names(stage: Stage) -> None:
         stage.terminal.say(f"{name}=***")
 
 
-def set_value(stage: Stage, assignment: str) -> None:
-    """Set a value, then serve the same release with it: no request fails.
+def show_value(stage: Stage, name: str) -> None:
+    """Print one value as the site gets it: on standard output, for `$(…)` too."""
+    text = _read(stage, server.look(stage.host, stage.layout)).reveal()
+    if name not in names(text):
+        raise _not_set(stage, name, text)
+    print(value_of(text, name))  # noqa: T201 - it is what was asked for, as it is
+
+
+def value_of(text: str, name: str) -> str:
+    """The value that the file gives a name, without its quotes; the last one counts."""
+    raw = [raw for found, raw in _items(text) if found == name][-1]
+    value = re.sub(r"^[^=:]*[=:][ \t]*", "", raw.rstrip("\n"))
+    if quoted := re.match(r'"((?:[^"\\]|\\.)*)"', value, re.DOTALL):
+        return re.sub(r"\\(.)", _unescaped, quoted[1], flags=re.DOTALL)
+    if quoted := re.match("'([^']*)'", value):
+        return quoted[1]
+    return re.sub(r"(?:^|[ \t]+)#.*", "", value).strip()
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    return {"n": "\n", "r": "\r", "t": "\t"}.get(found[1], found[1])
+
+
+def set_values(stage: Stage, assignments: Sequence[str]) -> None:
+    """Set values, then serve the same release with them: no request fails.
 
     `KEY` alone asks for the value, so that it is in no history and no process list.
     """
-    name, value = _split(assignment, stage.terminal.ask_secret)
+    if not assignments:
+        raise UsageError(
+            "No value was given.", remedy="Write inv env.set KEY=VALUE, or KEY alone."
+        )
+    ask = stage.terminal.ask_secret
+    values = dict(_split(assignment, ask) for assignment in assignments)
 
     def edit(text: str) -> str:
-        return replaced(text, name, line_of(name, value))
+        for name, value in values.items():
+            text = replaced(text, name, line_of(name, value))
+        return text
 
-    _change(stage, edit, f"{name} set")
+    _change(stage, edit, f"{', '.join(values)} set")
 
 
 def unset(stage: Stage, name: str) -> None:
@@ -95,10 +134,7 @@ def unset(stage: Stage, name: str) -> None:
 
     def edit(text: str) -> str:
         if name not in names(text):
-            raise UsageError(
-                f"{name} is not set for {stage.name}.",
-                remedy=f"Set are {', '.join(names(text))}.",
-            )
+            raise _not_set(stage, name, text)
         return replaced(text, name, "")
 
     if not server.look(stage.host, stage.layout).env:
@@ -115,6 +151,7 @@ def _change(stage: Stage, edit: Callable[[str], str], what: str) -> None:
         if first or not facts.home_is_roots:
             server.ensure_account(ours.host, ours.layout)
         before = Secret("") if first and stage.terminal.dry else _text(ours)
+        stage.terminal.would(f"changes the environment file: {what}")
         _write(ours, edit(before.reveal()))
         if not facts.release:
             ours.host.run(environment.approve(ours.layout))
@@ -180,6 +217,13 @@ def _text(stage: Stage) -> Secret:
             remedy="Correct the file there first: inv ssh",
         )
     return Secret(text)
+
+
+def _not_set(stage: Stage, name: str, text: str) -> UsageError:
+    return UsageError(
+        f"{name} is not set for {stage.name}.",
+        remedy=f"These are set: {', '.join(names(text))}.",
+    )
 
 
 def _not_there(stage: Stage) -> UsageError:

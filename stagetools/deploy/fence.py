@@ -108,5 +108,7 @@ class FencedHost:
     def start(self, command: Command) -> Background:
         return self.host.start(command)
 
-    def interact(self, command: Command, *, terminal: bool) -> int:
-        return self.host.interact(command, terminal=terminal)
+    def interact(
+        self, command: Command, *, terminal: bool, on_line: OnLine | None = None
+    ) -> int:
+        return self.host.interact(command, terminal=terminal, on_line=on_line)

@@ -43,6 +43,11 @@ class Host(Protocol):
 
     def start(self, command: Command) -> Background: ...
 
-    def interact(self, command: Command, *, terminal: bool) -> int:
-        """Join the command to this process's own input and output; its exit status."""
+    def interact(
+        self, command: Command, *, terminal: bool, on_line: OnLine | None = None
+    ) -> int:
+        """Join the command to this process's own input and output; its exit status.
+
+        With `on_line`, and without a terminal, its lines go there.
+        """
         ...

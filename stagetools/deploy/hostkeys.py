@@ -78,10 +78,15 @@ def _remember(path: Path, hostname: str, key: paramiko.PKey) -> None:
 
 
 class explained:  # noqa: N801 - reads as a word: with explained(address, port)
-    """Turn what a failed connection raises into words of the user's own world."""
+    """Turn what a failed connection raises into words of the user's own world.
 
-    def __init__(self, address: str, port: int) -> None:
-        self.address, self.port = address, port
+    `is_ssh` says whether an SSH server answered, so that only the login is left to fail.
+    """
+
+    def __init__(
+        self, address: str, port: int, is_ssh: Callable[[], bool] = lambda: False
+    ) -> None:
+        self.address, self.port, self.is_ssh = address, port, is_ssh
 
     def __enter__(self) -> None: ...
 
@@ -112,11 +117,14 @@ class explained:  # noqa: N801 - reads as a word: with explained(address, port)
                 )
             case paramiko.AuthenticationException():
                 return (
-                    f"{self.address} refused every key that was offered.",
-                    f"Try `ssh -p {self.port} {self.address}`; set user or identity_file in deploy.toml.",
+                    f"{self.address} refused every SSH key that was offered.",
+                    f"{self._give_it_a_key()} If the login has another name: user in deploy.toml.",
                 )
             case socket.gaierror():
-                return f"There is no host {host!r}.", "Correct host in deploy.toml."
+                return (
+                    f"There is no host {host!r}.",
+                    "Correct the name: host in deploy.toml.",
+                )
             case TimeoutError():
                 return (
                     f"{host} did not answer on port {self.port} within {CONNECT.tcp:.0f} s.",
@@ -127,8 +135,21 @@ class explained:  # noqa: N801 - reads as a word: with explained(address, port)
                     f"{host} refused the connection on port {self.port}.",
                     "Is sshd running, and on this port?",
                 )
+            case paramiko.SSHException() if self.is_ssh():  # it had no key to offer
+                return (
+                    f"No SSH key of this machine could be offered to {self.address}.",
+                    f"If you have none yet, make one: ssh-keygen -t ed25519. {self._give_it_a_key()}",
+                )
             case _:
                 return f"{host}, port {self.port}: {error}", "Is that an SSH server?"
+
+    def _give_it_a_key(self) -> str:
+        port = "" if self.port == 22 else f"-p {self.port} "
+        return (
+            f"Give the server your key: ssh-copy-id {port}{self.address} (or paste your"
+            " .pub file into your provider's console). If your key is in a file with a"
+            ' name of its own: identity_file = "~/.ssh/NAME" in deploy.toml.'
+        )
 
 
 def _known_name(host: str, port: int) -> str:

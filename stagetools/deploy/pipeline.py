@@ -1,6 +1,7 @@
 """`inv deploy`, as prose: each step looks first, and changes only what differs."""
 
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from stagetools.deploy.on_copy import OnCopy
 from stagetools.deploy.stage import Stage, commit_of, locked, open_stage
 from stagetools.deploy.steps import (
     Outcome,
+    counted,
     database,
     lock,
     preflight,
@@ -35,17 +37,23 @@ def deploy(
     *,
     accept: str = "",
     wait: float = 0,
+    allow_breaking: bool = False,
+    connected: Callable[[], None] = lambda: None,
 ) -> None:
     """Put the working tree at `root` before the stage's users."""
     started = time.monotonic()
     terminal.head(f"{system.name} → {config.url}")
     preflight.refuse_placeholders(config)
+    preflight.refuse_other_services(root)
     with ThreadPoolExecutor(1) as meanwhile:  # the network answers a tenth later
         tree = meanwhile.submit(read_tree, root)
-        opened = open_stage(system, config, terminal, accept=accept, shown=True)
+        opened = open_stage(
+            system, config, terminal, accept=accept, shown=True, connected=connected
+        )
         with opened as stage, locked(stage, "deploys", wait=wait) as held:
             facts = server.look(stage.host, stage.layout)
             change = Deploy(stage, held, facts, root, tree.result())
+            change.allow_breaking = allow_breaking
             change.run()
     done = f"{time.monotonic() - started:.1f} s"
     if change.live_at:
@@ -55,6 +63,14 @@ def deploy(
         serving = f"{facts.release} serves {config.url}"
         words = f"Nothing has changed: {serving}. Seen in {done}."
     terminal.conclude(words)
+    if change.is_first and not terminal.dry:
+        terminal.say(f"Its first administrator: {first_administrator(config)}")
+
+
+def first_administrator(config: StageConfig) -> str:
+    """What to type once the site is there."""
+    stage = "" if config.stage_name == "prod" else f" --stage {config.stage_name}"
+    return f"inv manage createsuperuser{stage}"
 
 
 class Deploy(OnCopy):
@@ -65,6 +81,8 @@ class Deploy(OnCopy):
     ) -> None:
         super().__init__(stage, held, facts)
         self.root, self.tree = root, tree
+        self.allow_breaking = False
+        self.is_first = not facts.release
 
     def run(self) -> None:
         """Every step in its order."""
@@ -111,6 +129,11 @@ class Deploy(OnCopy):
     def serve_migrated(self, plan: database.Plan) -> bool:
         """Migrate as the plan has it; whether the release serves already."""
         if plan.wants_a_copy:
+            why = "; ".join([*plan.breaking, *plan.unforeseeable])
+            self.stage.terminal.say(
+                f"The live release may not be compatible with these migrations: {why}."
+                " So visitors will wait while a copy of the database is migrated."
+            )
             self.step("Snapshot", self.snapshot)
             self.step("Rehearse", self.rehearse_on_copy)
             if self.expected <= HOLD.change:
@@ -137,7 +160,14 @@ class Deploy(OnCopy):
         """Ask before what visitors would notice."""
         assert self.plan is not None  # noqa: S101 - serve asked
         limit, ask = self.config.migration_limit, self.stage.terminal.agree
-        database.agree(self.plan, self.rehearsal, limit, ask, wait=wait)
+        database.agree(
+            self.plan,
+            self.rehearsal,
+            limit,
+            ask,
+            wait=wait,
+            allow_breaking=self.allow_breaking,
+        )
 
     def forget_copy(self) -> None:
         release.discard(self.host, self.container)
@@ -207,12 +237,8 @@ class Deploy(OnCopy):
             raise release.refuse(self.host, self.container, sick)
         release.discard(self.host, self.container)
         self.container, self.plan = "", plan
-        many = (
-            "1 migration"
-            if len(plan.pending) == 1
-            else f"{len(plan.pending)} migrations"
-        )
-        return Outcome(True, f"needs {many} first")
+        many = counted(len(plan.pending), "migration")
+        return Outcome(False, f"needs {many} first", comes_again=True)
 
     def rehearse(self, step: Step) -> Outcome:
         self.rehearsal = database.rehearse(self.host, self.layout, self.name, step.line)

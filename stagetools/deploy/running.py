@@ -10,9 +10,10 @@ from stagetools.deploy.commands import compose
 from stagetools.deploy.commands import logs as journal
 from stagetools.deploy.commands import server as server_commands
 from stagetools.deploy.facts import Container, Facts, Record
+from stagetools.deploy.lines import as_json, readable
 from stagetools.deploy.shell import sh
 from stagetools.deploy.stage import Stage
-from stagetools.deploy.steps import release, server
+from stagetools.deploy.steps import counted, release, server
 from stagetools.deploy.steps.source import size
 from stagetools.deploy.terminal import ignore_interrupts, uninterrupted
 from stagetools.errors import (
@@ -44,16 +45,30 @@ def releases(stage: Stage) -> None:
     heads = ("", "release", "when (UTC)", "who", "commit", "size", "health", "what")
     rows: list[tuple[str, ...]] = [heads]
     rows += [_row(stage, facts, entry) for entry in relaunch.releases(stage)]
-    widths = [max(len(row[column]) for row in rows) for column in range(7)]
+    widths = [max(len(row[column]) for row in rows) for column in range(8)]
+    is_narrow = sum(widths) + 2 * len(widths) > stage.terminal.console.width
+    if stage.terminal.live and is_narrow:
+        for row in rows[1:]:
+            stage.terminal.say(_in_three_lines(*row))
+        return
     for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
-        stage.terminal.say("  ".join([*cells, row[7]]))
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        stage.terminal.say("  ".join(cells).rstrip())
+
+
+def _in_three_lines(
+    mark: str, name: str, when: str, who: str, commit: str, image: str, health: str,
+    what: str,
+) -> str:  # fmt: skip
+    """A release where the terminal is narrower than the table."""
+    made_of = f"commit {commit}, {image}" if commit else image
+    return f"{mark or ' '} {name}  {health}\n  {when} UTC by {who}\n  {what}; {made_of}"
 
 
 def _row(stage: Stage, facts: Facts, entry: Record) -> tuple[str, ...]:
     what = f"{entry.why} of {entry.origin}" if entry.origin else entry.why
     if entry.migrations:
-        what += f", migrations {', '.join(entry.migrations)}"
+        what += f", {counted(len(entry.migrations), 'migration')}"
     mark, health = "", "stopped"
     if entry.release == facts.release:
         container = facts.serving(stage.name)
@@ -108,13 +123,21 @@ def _serving(stage: Stage, facts: Facts) -> Container:
     return container
 
 
-def logs(stage: Stage, *, tail: int, follow: bool, since: str, grep: str) -> None:
+def logs(
+    stage: Stage, *, tail: int, follow: bool, since: str, grep: str, json: bool = False
+) -> None:
     """Print the installation's lines, of all its releases."""
+    shown = as_json if json else readable
+
+    def show(line: str) -> None:
+        sys.stdout.write(f"{shown(line)}\n")
+        sys.stdout.flush()
+
     command = journal.journal(
         stage.layout, tail=tail, follow=follow, since=since, grep=grep
     )
     try:
-        refused = stage.host.interact(command, terminal=False)
+        refused = stage.host.interact(command, terminal=False, on_line=show)
     except KeyboardInterrupt:  # which is how one ends --follow
         ignore_interrupts()
         return

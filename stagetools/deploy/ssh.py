@@ -45,7 +45,7 @@ def connect(
     connection = _connection(config)
     verify_host_keys(connection, accept, confirm)
     address = f"{connection.user}@{connection.host}"
-    with explained(address, connection.port):
+    with explained(address, connection.port, lambda: _answers(connection)):
         connection.open()
     transport = connection.transport
     transport.set_keepalive(CONNECT.keepalive)
@@ -54,6 +54,12 @@ def connect(
     if host.needs_sudo:
         _refuse_without_sudo(host, connection.user)
     return host
+
+
+def _answers(connection: Any) -> bool:
+    """Whether an SSH server is there, whose key was verified."""
+    transport = connection.client.get_transport()
+    return transport is not None and bool(transport.is_active())
 
 
 def _keep_queue_short(sock: Any) -> None:
@@ -80,10 +86,7 @@ def _connection(config: StageConfig) -> Any:
     # compressed: what is sent for a small change is mostly the commands' own text
     keys: dict[str, Any] = {"banner_timeout": CONNECT.banner, "compress": True}
     if config.identity_file:
-        path = Path(config.identity_file).expanduser()
-        if not path.is_file():
-            raise UsageError(f"identity_file: there is no {path}.")
-        keys["key_filename"] = str(path)
+        keys["key_filename"] = str(_private_key(config.identity_file))
     connection = fabric.Connection(
         config.host,
         user=config.user or None,
@@ -94,6 +97,33 @@ def _connection(config: StageConfig) -> Any:
     if not config.user and "user" not in connection.ssh_config:
         connection.user = "root"
     return connection
+
+
+def _private_key(named: str) -> Path:
+    """The file that identity_file names; UsageError where that can open no connection."""
+    path = Path(named).expanduser()
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        raise UsageError(
+            f"identity_file in deploy.toml: there is no file {path}.",
+            remedy="ls ~/.ssh lists your keys; ssh-keygen -t ed25519 makes one.",
+        ) from None
+    except OSError as error:
+        raise UsageError(
+            f"identity_file in deploy.toml: {path} cannot be read: {error.strerror}.",
+            remedy=f"Give yourself the right to: chmod 600 {path}",
+        ) from None
+    if "PRIVATE KEY-----" not in text:
+        kind = "a public key" if path.suffix == ".pub" else "no private key"
+        private = named.removesuffix(".pub")
+        raise UsageError(
+            f"identity_file in deploy.toml: {path} is {kind}.",
+            remedy=f'Name the private key, in the file beside it: identity_file = "{private}".'
+            if path.suffix == ".pub"
+            else "Name a file that ssh-keygen made, the one without .pub.",
+        )
+    return path
 
 
 @dataclass(slots=True)
@@ -172,15 +202,17 @@ class FabricHost:
                 remedy="Try again: nothing needs to be cleaned up.",
             ) from error
 
-    def interact(self, command: Command, *, terminal: bool) -> int:
+    def interact(
+        self, command: Command, *, terminal: bool, on_line: OnLine | None = None
+    ) -> int:
         with self._explained():
             if not terminal:
-                return self._join(command)
+                return self._join(command, on_line)
             text = self._rooted(command).text
             result = self.connection.run(text, pty=True, warn=True, hide=False)
             return int(result.exited)
 
-    def _join(self, command: Command) -> int:
+    def _join(self, command: Command, on_line: OnLine | None) -> int:
         """Byte for byte, as a pipe: a dump is no text that could be read and written anew."""
         channel = self._channel()
         try:
@@ -190,7 +222,11 @@ class FabricHost:
                 target=_pour, args=(channel.recv_stderr, sys.stderr), daemon=True
             )
             complaints.start()
-            _pour(channel.recv, sys.stdout)
+            if on_line:
+                for line in _lines(channel):
+                    on_line(line.rstrip("\n"))
+            else:
+                _pour(channel.recv, sys.stdout)
             complaints.join()
             return int(channel.recv_exit_status())
         finally:

@@ -3,7 +3,7 @@
 import getpass
 import platform
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -47,14 +47,17 @@ def open_stage(
     *,
     accept: str = "",
     shown: bool = False,
+    connected: Callable[[], None] = lambda: None,
 ) -> Iterator[Stage]:
-    """Connect to the stage's server, having verified its key."""
+    """Connect to the stage's server, having verified its key; then call `connected`."""
     confirm = terminal.confirm if terminal.can_ask else None
     with terminal.step("Connect") if shown else nullcontext() as step:
         host = connect(config, accept=accept, confirm=confirm)
         if step:
             step.outcome = host.address
     try:
+        if not terminal.dry:
+            connected()
         if isinstance(terminal, DryTerminal):
             dry = DryHost(host, terminal, needs_sudo=host.needs_sudo)
             yield Stage(dry, Layout(system), config, terminal)

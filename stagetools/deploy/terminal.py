@@ -43,6 +43,7 @@ class Step:
 
     def __init__(self, title: str, terminal: "Terminal") -> None:
         self.title, self.outcome = title, ""
+        self.mark, self.style = "✓", "green"
         self.started = time.monotonic()
         self.lines: deque[str] = deque(maxlen=_TAIL)
         self.done = self.total = 0
@@ -55,6 +56,8 @@ class Step:
 
     def end(self, outcome: Outcome) -> None:
         self.outcome = outcome.text
+        if outcome.comes_again:
+            self.mark, self.style = "·", "yellow"
 
     def line(self, text: str) -> None:
         """A line of the command that runs: the last few live, all of them in a log file."""
@@ -136,7 +139,7 @@ class Terminal:
             raise
         finally:
             self._shown = None
-        self._close(step, "✓", "green", step.outcome)
+        self._close(step, step.mark, step.style, step.outcome)
 
     def _close(self, step: Step, mark: str, style: str, text: str) -> None:
         if not self.live:
@@ -156,8 +159,14 @@ class Terminal:
         """Whether a person is there to answer."""
         return sys.stdin is not None and sys.stdin.isatty() and self.live
 
-    def agree(self, question: str) -> None:
-        """Go on only if a person, or --yes, agrees; StageError otherwise."""
+    def would(self, text: str) -> None:
+        """Say what a dry run would do here; nothing in a real one."""
+
+    def agree(self, question: str, *, flag: str = "") -> None:
+        """Go on only if a person, or --yes, agrees; StageError otherwise.
+
+        `flag` is another option that answers this question beforehand.
+        """
         if self.yes:
             self.say(f"{question} Yes, says --yes.")
             return
@@ -165,7 +174,7 @@ class Terminal:
             raise StageError(
                 question,
                 untouched="Nothing was answered, so nothing was done.",
-                remedy="Answer in a terminal, or say --yes.",
+                remedy=f"Answer in a terminal, or beforehand with {flag or '--yes'}.",
             )
         if not self.confirm(question):
             raise StageError("Not done, as you said.", untouched="What served goes on.")

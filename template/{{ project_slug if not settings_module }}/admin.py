@@ -3,6 +3,7 @@
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
 
+from .forms import EntryForm
 from .models import Entry, User
 
 admin.site.register(User, UserAdmin)
@@ -12,6 +13,7 @@ admin.site.register(User, UserAdmin)
 class EntryAdmin(admin.ModelAdmin):
     """The guest book, for whoever keeps it tidy."""
 
+    form = EntryForm
     list_display = ["created", "name", "message"]
     list_filter = ["created"]
     search_fields = ["name", "message"]

@@ -13,6 +13,14 @@ class Entry(models.Model):
 
     name = models.CharField("your name", max_length=60)
     message = models.CharField("your message", max_length=500)
+    # db_default: the release before this one, which knows no pictures, goes on writing
+    picture = models.FileField(
+        "a picture, if you like",
+        upload_to="guest-book",
+        blank=True,
+        default="",
+        db_default="",
+    )
     created = models.DateTimeField("written", auto_now_add=True, db_index=True)
 
     class Meta:

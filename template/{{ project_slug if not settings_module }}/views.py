@@ -29,7 +29,8 @@ PURPOSES = {
 @require_http_methods(["GET", "HEAD", "POST"])
 def home(request: HttpRequest) -> HttpResponse:
     """The first page: which installation answers, and its guest book."""
-    form = EntryForm(request.POST if request.method == "POST" else None)
+    sent = (request.POST, request.FILES) if request.method == "POST" else ()
+    form = EntryForm(*sent)
     if form.is_valid():
         form.save()
         messages.success(request, "Thank you. Your line stands in the book.")

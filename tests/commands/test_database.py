@@ -12,6 +12,12 @@ def test_what_an_interrupted_task_left_running_is_ended_first(machine, layout) -
     assert "--rm --no-deps" in second
 
 
+def test_its_answers_are_not_kept_among_the_sites_own_lines(machine, layout) -> None:
+    machine.program("docker", 'echo "log: ${STAGETOOLS_LOG-}" >>"$said"')
+    machine.run(database.run(layout, "R1", "known"))
+    assert machine.said[-1] == "log: none"
+
+
 def test_its_containers_purpose_and_directory_are_said(machine, layout) -> None:
     machine.program("docker", 'echo "data: ${STAGETOOLS_DATA-}" >>"$said"')
     copy = layout.data_copy("R2")

@@ -50,7 +50,8 @@ BREAKING = {
     ),
     "a column that must be filled": (
         migrations.AddField("Item", "price", models.IntegerField(default=0)),
-        "adds Item.price, which old code does not write",
+        "adds Item.price, which the live release does not write (write db_default=0 in place"
+        " of default=0, and it need not)",
     ),
     "a column that may no longer be empty": (
         migrations.AlterField("Item", "note", text()),

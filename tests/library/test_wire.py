@@ -160,6 +160,15 @@ def test_an_error_is_one_line_with_its_traceback(server: Server) -> None:
     assert '"GET /fail/" 500' in request
 
 
+def test_static_files_do_not_hide_what_the_site_says(
+    prepared: Site, server: Server
+) -> None:
+    _, there, _ = server.get(stylesheet(prepared))
+    assert there["x-request-id"] not in server.log
+    _, missing, _ = server.get("/static/missing.css")
+    assert "INFO" in line_of(server, missing["x-request-id"])
+
+
 def test_a_path_can_neither_forge_a_line_nor_steer_a_terminal(server: Server) -> None:
     _, headers, _ = server.get("/%0a2026-01-01%20INFO%20forged%1b%5b31m")
     line = line_of(server, headers["x-request-id"])

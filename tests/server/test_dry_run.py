@@ -59,7 +59,7 @@ def test_on_a_bare_server_every_step_of_a_first_deploy_is_told(
     project = new_project()
     project.target(bare, domain=DOMAIN)
     before, toml = as_it_is(bare), project.read("deploy.toml")
-    done = project.inv("deploy", "--dry-run")
+    done = project.inv("deploy", "--dry-run", "--verbose")
     assert done.status == 0, str(done)
     assert as_it_is(bare) == before
     assert project.read("deploy.toml") == toml
@@ -80,6 +80,11 @@ def test_on_a_bare_server_every_step_of_a_first_deploy_is_told(
         assert word in done.text
     assert re.search(r"with [\d,]+ bytes on its standard input", done.text)
     assert "A dry run: nothing was changed." in done.text.splitlines()[-1]
+    plan = project.inv("deploy", "--dry-run").text
+    assert re.findall(r"^([A-Z][a-z]+) +[a-z]+", plan, re.M) == titles(done.text)
+    assert "$ " not in plan
+    assert len(plan.splitlines()) < 24
+    assert as_it_is(bare) == before
 
 
 RUNS = [
@@ -95,7 +100,7 @@ RUNS = [
 @pytest.mark.parametrize("words", RUNS, ids=lambda words: words[0])
 def test_on_a_deployed_server_nothing_is_changed(words, project, server) -> None:
     before = as_it_is(server)
-    done = project.inv(words[0], "--dry-run", *words[1:])
+    done = project.inv(words[0], "--dry-run", "--verbose", *words[1:])
     assert done.status == 0, str(done)
     assert as_it_is(server) == before
     assert "$ " in done.text
@@ -107,7 +112,7 @@ def test_on_a_deployed_server_nothing_is_changed(words, project, server) -> None
 def test_both_ways_of_a_deploy_are_told(project, server) -> None:
     """Whether there are migrations, only the new release can say, and it is not built."""
     project.write("mysite/something_new.txt", "whatever was deployed before\n")
-    done = project.inv("deploy", "--dry-run")
+    done = project.inv("deploy", "--dry-run", "--verbose")
     assert titles(done.text) == [
         *(
             "Connect",
@@ -124,7 +129,7 @@ def test_both_ways_of_a_deploy_are_told(project, server) -> None:
 
 
 def test_a_rollback_tells_how_migrations_would_be_undone(project, server) -> None:
-    done = project.inv("rollback", "--dry-run")
+    done = project.inv("rollback", "--dry-run", "--verbose")
     assert titles(done.text) == [
         *("Prepare", "Snapshot", "Rehearse"),
         *("Hold", "Undo", "Start", "Switch", "Clean up", "Prune"),
@@ -134,7 +139,7 @@ def test_a_rollback_tells_how_migrations_would_be_undone(project, server) -> Non
 
 def test_where_nothing_has_changed_it_says_so(new_project, project, server) -> None:
     project.deploy()
-    done = project.inv("deploy", "--dry-run")
+    done = project.inv("deploy", "--dry-run", "--verbose")
     assert "There is nothing to be done." in done.text
 
 

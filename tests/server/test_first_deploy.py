@@ -52,6 +52,10 @@ def first(project, server) -> Done:
     return done
 
 
+def test_a_first_deploy_ends_with_what_to_type_next(first) -> None:
+    assert "Its first administrator: inv manage createsuperuser" in first.text
+
+
 def test_packages_that_the_server_installs_itself_are_waited_for(first) -> None:
     assert "Waiting for another program that installs packages here: perl" in first.text
 
@@ -113,6 +117,16 @@ def test_logs_show_the_request(browser, project) -> None:
     done = project.inv("logs", "--tail", "50")
     assert done.status == 0
     assert re.search(r'"GET /no-such-page-for-the-log" 404', done.text)
+    assert '{"' not in done.text  # of our own machinery
+
+
+def test_logs_are_json_on_request(browser, project) -> None:
+    browser.get("/another-page-for-the-log")
+    lines = project.inv("logs", "--tail", "50", "--json").text.splitlines()
+    events = [json.loads(line) for line in lines if line.startswith("{")]
+    assert ("/another-page-for-the-log", 404) in [
+        (event.get("path"), event.get("status")) for event in events
+    ]
 
 
 def test_logs_can_be_searched(browser, project) -> None:

@@ -228,7 +228,9 @@ class Seen:
         """What was said about the fault; nothing where nobody was left to say it."""
         cut = re.split(r"^✗ .*$", self.done.text, flags=re.MULTILINE)[-1]
         lines = [line.strip() for line in cut.splitlines()]
-        keep = [ln for ln in lines if ln and not ln.startswith(("✓", "|", MARK[:5]))]
+        keep = [
+            ln for ln in lines if ln and not ln.startswith(("✓", "·", "|", MARK[:5]))
+        ]
         return "" if self.is_silent else " ".join(keep)
 
     @property

@@ -40,7 +40,7 @@ def test_a_wrong_key_is_refused(project, tmp_path) -> None:
     shutil.copy(machines.make_key(tmp_path), project.home / ".ssh" / "other")
     config = f"Host *\n  IdentityFile {project.home}/.ssh/other\n"
     (project.home / ".ssh" / "config").write_text(config)
-    assert_refused(project.inv("deploy"), 1, "refused every key", "identity_file")
+    assert_refused(project.inv("deploy"), 1, "refused every SSH key", "identity_file")
 
 
 def test_an_unknown_server_is_refused_with_its_fingerprint(project, server) -> None:

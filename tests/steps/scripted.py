@@ -148,8 +148,12 @@ class ScriptedHost:
         self.holder = ScriptedHolder(self.lock)
         return self.holder
 
-    def interact(self, command: Command, *, terminal: bool) -> int:
-        self.run(command)
+    def interact(
+        self, command: Command, *, terminal: bool, on_line: OnLine | None = None
+    ) -> int:
+        said = self.run(command)
+        for line in said.splitlines() if on_line else ():
+            on_line(line)
         return 0
 
     def close(self) -> None: ...

@@ -1,12 +1,15 @@
 """The database's part: what a release says of it becomes decisions and words."""
 
+import io
 import json
 
 import pytest
+from rich.console import Console
 
 from stagetools.deploy.commands import database as commands
 from stagetools.deploy.standing import Standing
 from stagetools.deploy.steps import Outcome, database
+from stagetools.deploy.terminal import Terminal
 from stagetools.errors import CommandFailed, ConnectionFailed, StageError
 from tests.steps.scripted import ScriptedHost, failure
 
@@ -187,18 +190,20 @@ def test_undoing_is_told_or_refused(
 def asked(plan: database.Plan, seconds: float, limit: float = 2) -> list[str]:
     questions: list[str] = []
     rehearsal = database.Rehearsal(Outcome(True, ""), seconds)
-    database.agree(plan, rehearsal, limit, questions.append)
+    database.agree(plan, rehearsal, limit, lambda text, flag="": questions.append(text))
     return questions
 
 
 def asked_to_wait(plan: database.Plan, seconds: float, wait: float) -> list[str]:
     questions: list[str] = []
     rehearsal = database.Rehearsal(Outcome(True, ""), seconds)
-    database.agree(plan, rehearsal, 2, questions.append, wait=wait)
+    ask = lambda text, flag="": questions.append(text)  # noqa: E731
+    database.agree(plan, rehearsal, 2, ask, wait=wait)
     return questions
 
 
 FINE = database.Plan(("shop.0002",), (), (), sqlite=True)
+AT_ONCE = database.Rehearsal(Outcome(True, ""), 0.1)
 BREAKS = database.Plan(("shop.0002",), ("shop.0002 drops a.b",), (), sqlite=True)
 
 
@@ -209,7 +214,20 @@ def test_what_nobody_notices_is_not_asked() -> None:
 def test_what_the_serving_release_cannot_live_with_is_asked() -> None:
     (question,) = asked(BREAKS, 0.1)
     assert "shop.0002 drops a.b" in question
-    assert "first expand, later contract" in question
+    assert "first add what is new, later remove what is old. Continue?" in question
+
+
+def test_the_answer_may_be_given_beforehand_and_for_that_question_alone() -> None:
+    """In CI nobody is there to be asked."""
+    log = Terminal(Console(file=io.StringIO()))
+    with pytest.raises(StageError) as caught:
+        database.agree(BREAKS, AT_ONCE, 2, log.agree)
+    assert caught.value.remedy.endswith("beforehand with --allow-breaking.")
+    database.agree(BREAKS, AT_ONCE, 2, log.agree, allow_breaking=True)
+    slow = database.Rehearsal(Outcome(True, ""), 9)
+    with pytest.raises(StageError, match="writers waiting") as caught:
+        database.agree(BREAKS, slow, 2, log.agree, allow_breaking=True)
+    assert caught.value.remedy.endswith("beforehand with --yes.")
 
 
 def test_a_wait_over_the_limit_is_asked_with_both_numbers() -> None:

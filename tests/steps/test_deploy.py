@@ -100,6 +100,7 @@ def test_a_first_deploy_on_a_bare_server(desk, bare, ready) -> None:
     ]
     assert first.written.migrations == ("shop.0002",)
     assert first.world.visitors == first.deployed.name
+    assert first.deployed.is_first
 
 
 def test_a_proxy_that_is_missing_is_made(desk, ready) -> None:
@@ -115,6 +116,7 @@ def test_a_plain_change_is_started_at_once(desk) -> None:
     assert plain.steps == ["Upload", "Build", "Start", "Switch", "Drain", "Prune"]
     assert plain.world.of("site.drain")["release"] == OLD
     assert plain.world.of("compose.stop")["container"] == "old-id"
+    assert not plain.deployed.is_first
 
 
 def test_it_goes_on_with_the_database_of_the_release_before(desk, deployed) -> None:

@@ -2,6 +2,7 @@
 
 import socket
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from stagetools.deploy.steps import preflight
 from stagetools.errors import UsageError
 from tests.steps.scripted import ScriptedHost
 
+ROOT = Path(__file__).parents[2]
 ADDRESSES = server.addresses().text
 RESOLVE = server.resolve("shop.test").text
 
@@ -74,7 +76,7 @@ def test_a_domain_that_leads_here_is_fine_also_behind_a_translated_address(
     ("there", "words"),
     [
         ("198.51.100.1\n2001:db8::1\n", "shop.test points to 198.51.100.1, 2001:db8::1, not to this server"),
-        ("", "shop.test is not in DNS, not to this server"),
+        ("", "shop.test is not in DNS: no certificate"),
     ],
 )  # fmt: skip
 def test_a_domain_that_leads_elsewhere_is_refused(
@@ -133,3 +135,48 @@ def test_without_a_new_domain_no_port_is_tried() -> None:
 def test_a_listener_lets_in() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         assert preflight._lets_in("127.0.0.1", server.getsockname()[1])
+
+
+# --- other services -------------------------------------------------------------------
+
+COMPOSE = (ROOT / "template/compose.yaml").read_text()
+REDIS = "  redis: # a cache\n    image: redis:8\n"
+
+
+def test_a_project_as_it_is_rendered_is_deployed(tmp_path: Path) -> None:
+    (tmp_path / "compose.yaml").write_text(COMPOSE)
+    preflight.refuse_other_services(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        COMPOSE + REDIS,
+        COMPOSE + "\n# mine\n" + REDIS + "volumes:\n  kept:\n",
+        "services:\n" + REDIS + COMPOSE.partition("services:\n")[2],
+        COMPOSE + REDIS.replace("redis:", '"redis":', 1),
+        "services:\n\n    # four\n    web:\n        build: .\n    redis:\n        image: r\n",
+    ],
+)
+def test_a_service_that_nobody_would_start_is_told_where_it_belongs(
+    tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "compose.yaml").write_text(text)
+    with pytest.raises(UsageError, match="has redis, and inv deploy") as caught:
+        preflight.refuse_other_services(tmp_path)
+    assert "compose.override.yaml" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "volumes:\n  redis:\n",
+        COMPOSE + REDIS + "    profiles: [dev]\n",
+        COMPOSE + "".join(f"#{line}\n" for line in REDIS.splitlines()),
+        COMPOSE + "volumes:\n  kept:\n",
+    ],
+)
+def test_what_is_not_to_be_started_is_fine(tmp_path: Path, text: str) -> None:
+    (tmp_path / "compose.yaml").write_text(text)
+    preflight.refuse_other_services(tmp_path)

@@ -1,12 +1,14 @@
 """What `inv status` and `inv releases` tell of a stage, and in which words."""
 
 import io
+import re
 from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
 from stagetools.deploy import running
+from stagetools.deploy.commands import logs as journal
 from stagetools.deploy.commands import releases as commands
 from stagetools.deploy.commands import server as look
 from stagetools.deploy.facts import Record
@@ -19,6 +21,7 @@ from tests.steps.scripted import ScriptedHost, failure
 
 WELL = '{"well": true, "said": "200"}\n'
 SICK = failure('{"well": false, "said": "503 the database is away"}\n')
+EVENT = "2026-01-31T08:00:00.000Z ERROR 21377b6d3a9fa2cb shop.views:"
 FIRST = "20260130-070000-1111111"
 
 
@@ -90,6 +93,29 @@ def test_a_command_whose_quotes_are_not_closed_is_refused(desk, command: str) ->
     assert caught.value.remedy
 
 
+@pytest.mark.parametrize(
+    ("json", "shown"),
+    [
+        (False, f"{EVENT} No cart\n    Traceback (most recent call last):\n    Gone\n"),
+        (True, '"traceback": "Traceback (most recent call last):\\nGone"}\n'),
+    ],
+)
+def test_logs_are_for_a_person_unless_json_is_asked_for(
+    desk, layout, capsys, json: bool, shown: str
+) -> None:
+    stage = desk(WELL)
+    asked = {"tail": 100, "follow": False, "since": "", "grep": ""}
+    command = journal.journal(layout, **asked).text
+    line = rf"{EVENT} No cart\nTraceback (most recent call last):\nGone"
+    stage.host.script[command] = f"{line}\nanother line\n"
+    running.logs(stage, **asked, json=json)
+    said = capsys.readouterr().out
+    assert shown in said
+    assert said.splitlines()[-1] == (
+        '{"message": "another line"}' if json else "another line"
+    )
+
+
 def test_releases_are_listed_with_what_serves_and_how_it_is(desk) -> None:
     stage = desk(WELL)
     running.releases(stage)
@@ -99,8 +125,34 @@ def test_releases_are_listed_with_what_serves_and_how_it_is(desk) -> None:
     ]
     assert serving.startswith(f"→  {OLD}  2026-01-31 07:00:00  ann@desk  c1")
     assert "120.0 MB  healthy" in serving
-    assert serving.endswith("deploy, migrations shop.0002")
+    assert serving.endswith("deploy, 1 migration")
     assert first.split()[-2:] == ["stopped", "deploy"]
+
+
+def test_a_first_deploy_tells_how_many_migrations_and_not_which(desk) -> None:
+    many = tuple(f"shop.{number:04}" for number in range(21))
+    entry = Record(release=OLD, fingerprint="f", migrations=many)
+    stage = desk(WELL)
+    row = running._row(stage, server.look(stage.host, stage.layout), entry)
+    assert row[-1] == "deploy, 21 migrations"
+
+
+def test_a_narrow_terminal_shows_each_release_in_lines_that_fit(desk) -> None:
+    console = Console(file=io.StringIO(), width=60, force_terminal=True)
+    stage = replace(desk(WELL), terminal=Terminal(console))
+    running.releases(stage)
+    text = re.sub(r"\x1b\[[0-9;]*m", "", printed(stage))
+    assert text.startswith(f"→ {OLD}  healthy\n  2026-01-31 07:00:00 UTC by ann@desk\n")
+    assert "  deploy, 1 migration; commit c1, 120.0 MB\n" in text
+    assert max(len(line) for line in text.splitlines()) <= 60
+
+
+def test_a_log_file_has_the_table_however_wide(desk) -> None:
+    stage = replace(
+        desk(WELL), terminal=Terminal(Console(file=io.StringIO(), width=60))
+    )
+    running.releases(stage)
+    assert len(printed(stage).splitlines()) == 3
 
 
 def test_a_release_that_should_serve_and_does_not_run_is_said(desk) -> None:

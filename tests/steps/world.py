@@ -158,9 +158,9 @@ class Scene:
         found = []
         for line in self.output.getvalue().splitlines():
             mark, _, rest = line.partition(" ")
-            if mark in ("✓", "✗"):
+            if mark in ("✓", "✗", "·"):
                 title = rest.partition(":")[0]
-                found.append(title if mark == "✓" else f"✗ {title}")
+                found.append(f"✗ {title}" if mark == "✗" else title)
         return found
 
     @property

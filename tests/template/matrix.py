@@ -23,9 +23,10 @@ DECIDING = ("database", "django", "settings_module")
 
 
 def questions() -> dict[str, Any]:
-    """The questions of copier.yml, in its order."""
+    """What copier.yml asks, in its order."""
     config = yaml.safe_load((ROOT / "copier.yml").read_text())
-    return {name: asked for name, asked in config.items() if name[0] != "_"}
+    there = {name: asked for name, asked in config.items() if name[0] != "_"}
+    return {name: asked for name, asked in there.items() if asked.get("when", True)}
 
 
 def values(name: str) -> list[str]:
@@ -33,17 +34,15 @@ def values(name: str) -> list[str]:
     choices = questions()[name].get("choices")
     if choices is None:
         return SAMPLES[name]
-    return list(choices.values() if isinstance(choices, dict) else choices)
+    listed = choices.values() if isinstance(choices, dict) else choices
+    return [c["value"] if isinstance(c, dict) else c for c in listed]
 
 
 def offered(name: str) -> list[str]:
-    """The values that the question's validator does not put off until later."""
-    return [
-        value
-        for value in values(name)
-        if f'{name} == "{value}"' not in questions()[name].get("validator", "")
-        or "Not yet" not in questions()[name]["validator"]
-    ]
+    """The values that a menu lets one choose: none that has a reason why not yet."""
+    choices = questions()[name].get("choices")
+    listed = choices.values() if isinstance(choices, dict) else choices or values(name)
+    return [choice for choice in listed if not isinstance(choice, dict)]
 
 
 def combinations() -> Iterator[dict[str, str]]:

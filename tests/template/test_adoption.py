@@ -11,6 +11,7 @@ import copier
 import pytest
 
 from stagetools.adopted import add_source_dir, source_dir
+from stagetools import readiness
 from stagetools.readiness import problems_of_files, remedy_for
 from tests.template import existing
 from tests.template.conftest import Project, git
@@ -275,12 +276,34 @@ def test_check_says_what_is_missing_and_is_content_once_it_is_there(template, tm
         ),
         ("The file 'a/b.png' could not be found with <…>", "a/b.png"),
         ("Migrations for 'birds':", "makemigrations birds"),
+        (
+            "CommandError: Conflicting migrations detected; multiple leaf nodes in the"
+            " migration graph: (0002_bird, 0002_entry_picture in shop).",
+            "makemigrations --merge; or, where one of them (0002_bird, 0002_entry_picture",
+        ),
         ("something else entirely", ""),
     ],
 )
 def test_a_known_failure_has_its_remedy(said, advice):
     assert advice in remedy_for(said)
     assert bool(advice) == bool(remedy_for(said))
+
+
+@pytest.mark.parametrize(
+    ("said", "option"),
+    [
+        ("FAILED shop/tests.py::test_a[1-2] - assert 0", " --only test_a"),
+        ("FAILED shop/tests.py::TestCart::test_b", " --only test_b"),
+        ("FAIL: test_c (shop.tests.Cart.test_c)", " --only test_c"),
+        ("ERROR: test_d (shop.tests.Cart.test_d)", " --only test_d"),
+        ("ERROR shop/tests.py", ""),
+        ("nothing of the kind", ""),
+    ],
+)
+def test_a_failed_test_is_named_in_what_to_type(said, option):
+    assert readiness._explained(f"...\n{said}", "inv test{0}").endswith(
+        f"  → inv test{option}"
+    )
 
 
 def test_what_git_would_track_and_what_the_image_would_lack_is_said(tmp_path):
@@ -293,6 +316,17 @@ def test_what_git_would_track_and_what_the_image_would_lack_is_said(tmp_path):
     assert "5.2 is the oldest" in problem.what
     (tmp_path / "requirements.txt").write_text("django==5.2.3\n")
     assert not list(problems_of_files(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("here", "problems"), [("3.13", 0), ("3.13.2", 0), ("3.12", 1), ("pypy", 0)]
+)
+def test_another_python_here_than_in_the_image_is_found(tmp_path, here, problems):
+    (tmp_path / ".python-version").write_text(f"{here}\n")
+    (tmp_path / "Dockerfile").write_text("# syntax\nFROM python:3.13-slim AS base\n")
+    found = list(problems_of_files(tmp_path))
+    assert len(found) == problems
+    assert all("echo 3.13 >.python-version" in problem.remedy for problem in found)
 
 
 def test_markers_of_a_merge_are_found(tmp_path):

@@ -21,7 +21,7 @@ from tests.template.matrix import (
 COMBINATIONS = list(combinations())
 every = pytest.mark.parametrize("answers", COMBINATIONS, ids=label)
 # what a text may name though no file of that name is rendered
-LATER = {"uv.lock", ".venv/", "data/", "media/", "requirements.txt", "manage.py"}
+LATER = {"static/", "static-archive/", "uv.lock", ".venv/", "data/", "media/", "requirements.txt", "manage.py"}
 ADOPTED = {"../requirements/production.txt", "pyproject.toml"}
 
 

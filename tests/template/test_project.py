@@ -1,6 +1,8 @@
 """A rendered project, lived in: its checks, its tests, its settings, its wheel."""
 
+import json
 import re
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -120,3 +122,126 @@ def test_one_wheel_holds_the_whole_site(render, tmp_path):
         is_code = name.parts[0] in ("mysite", "stagetools", "stagetools_project")
         if is_code or str(name) in ("aaa_env_setup.py", "aaa_script_setup.py"):
             assert str(name) in packed
+
+
+PAGES = [
+    ("<script src='/static/own.js' defer></script>", 0),
+    ("<a href='https://elsewhere.example'>a link</a>", 0),
+    ("<script type='application/json'>{}</script>", 0),
+    ("<img src='data:image/png;base64,AA'>", 0),
+    ("<link rel='canonical' href='https://elsewhere.example/'>", 0),
+    ("<script nonce='abc'>1</script>", 0),
+    ("<script>1</script>", 1),
+    ("<style>a {}</style>", 1),
+    ("<p style='color: red'>", 1),
+    ("<p onclick='1'>", 1),
+    ("<script src='//elsewhere.example/a.js'></script>", 1),
+    ("<script src='data:text/javascript,1'></script>", 1),
+    ("<link rel='stylesheet' href='https://elsewhere.example/a.css'>", 1),
+    ("<img src='https://elsewhere.example/a.png'>", 1),
+    ("<form action='https://elsewhere.example/'>", 1),
+]
+JUDGE = """
+import json, os, sys
+import aaa_script_setup
+from stagetools.csp import POLICY
+from mysite.tests import Refused
+policy = "; ".join(" ".join([name, *words]) for name, words in POLICY.items())
+for page in json.loads(sys.argv[1]):
+    refused = Refused(policy)
+    refused.feed(page)
+    print(len(refused.found))
+wide = Refused(policy + "; script-src 'self' https://*.example")
+wide.feed("<script src='https://cdn.example/a.js'></script>")
+assert not wide.found, wide.found
+"""
+
+
+def test_the_projects_own_test_asks_for_what_the_policy_forbids_and_no_more(render):
+    pages = json.dumps([page for page, _ in PAGES])
+    done = render().run("python", "-c", JUDGE, pages)
+    assert list(map(int, done.stdout.split())) == [count for _, count in PAGES]
+
+
+def test_the_development_server_ends_without_a_word(render):
+    code = (
+        "import tasks, invoke\n"
+        "def run(*words, **options): raise KeyboardInterrupt\n"
+        "tasks.subprocess.run = run\n"
+        "tasks.dev(invoke.Context())"
+    )
+    done = render().run("python", "-c", code)
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+STUMBLES = {
+    "stagetools_project/settings.py": (
+        'MIDDLEWARE += ["django.middleware.gzip.GZipMiddleware"]\n'
+        'STATIC_ROOT = "static"\n'
+    ),
+    "mysite/models.py": (
+        "\n\nclass Basket(models.Model):\n"
+        '    """One of each visitor."""\n\n'
+        "    owner = models.ForeignKey(User, on_delete=models.CASCADE)\n\n"
+        "    def __str__(self) -> str:\n        return str(self.owner)\n"
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "manage showmigrations mysite",
+        "manage migrate --plan --stage prod",
+        "manage -- check --deploy",
+        "env.set A=1 B=2",
+        "env.get A",
+    ],
+)
+def test_words_are_taken_as_people_type_them(render, typed):
+    """So far that only the server is missing."""
+    said = failed(render().run, "inv", *typed.split())
+    assert "[stages.prod] of deploy.toml names no host" in said
+
+
+@pytest.fixture
+def living(render, tmp_path):
+    """A project of its own, with what somebody writes in the first week."""
+    project = type(render())(shutil.copytree(render().path, tmp_path / "project"))
+    for name, text in STUMBLES.items():
+        (project.path / name).write_text(project.read(name) + text)
+    return project
+
+
+@pytest.mark.slow
+def test_what_everybody_writes_in_the_first_week_passes_the_check(living):
+    living.run("python", "manage.py", "makemigrations", "mysite")
+    assert "✓ types" in living.run("inv", "check").stdout
+
+
+@pytest.mark.slow
+def test_the_check_tells_what_to_type_for_each_finding(living):
+    (living.path / "uv.lock").touch()
+    faults = {
+        "urls.py": "import os\nurl: int = 'x'\n",
+        "tests.py": "def test_sums():\n    assert 1 == 2\n",
+        "static/site/style.css": "a { background: url(gone.png) }\n",
+    }
+    for name, text in faults.items():
+        path = living.path / "mysite" / name
+        path.write_text(path.read_text() + text)
+    said = failed(living.run, "inv", "check")
+    told = dict(re.findall(r"^ *✗ (.*)\n(?: {4,}.*\n)+ *→ (.*)", said, re.MULTILINE))
+    assert list(told) == re.findall(r"^ *✗ (.*)", said, re.MULTILINE)
+    assert told["format"] == "uv run ruff format"
+    assert "uv run ruff check --fix" in told["lint"]
+    assert "uv run mypy" in told["types"]
+    assert "uv run python -m stagetools.manage makemigrations mysite" in told["no migration is missing"]
+    assert "gone.png" in told["static files can be hashed"]
+
+
+def failed(run, *words: str) -> str:
+    """What a program says that must fail."""
+    with pytest.raises(AssertionError) as failure:
+        run(*words)
+    return str(failure.value)

@@ -7,6 +7,11 @@ from typing import Any
 import copier
 import pytest
 import yaml
+from prompt_toolkit.application import create_app_session
+from prompt_toolkit.input import create_pipe_input
+from prompt_toolkit.output import DummyOutput
+
+from tests.template.matrix import questions
 
 ROOT = Path(__file__).resolve().parents[2]
 QUESTIONS = [
@@ -20,6 +25,7 @@ QUESTIONS = [
     "settings_module",
 ]
 LONG = "a" * 25
+STAGES = ["prod", "qual", "int", "dev"]
 REFUSED = [
     ("project_name", "", "empty"),
     ("project_name", "x" * 61, "60 is the most"),
@@ -50,6 +56,7 @@ REFUSED = [
     *(("project_slug", word, "taken") for word in ["django", "stagetools", "pytest"]),
     *(("project_slug", word, "taken") for word in ["tasks", "manage", "test", "data"]),
     *(("project_slug", word, "taken") for word in ["admin", "auth", "python", "caddy"]),
+    *(("project_slug", f"shop_{stage}", "Leave the stage out") for stage in STAGES),
     ("domain", "", "empty"),
     ("domain", "https://example.com", "without https://"),
     ("domain", "example.com/shop", "without https://"),
@@ -116,6 +123,8 @@ TAKEN = [
     ("project_slug", "ab"),
     ("project_slug", "a" * 24),
     ("project_slug", "blue_heron2"),
+    ("project_slug", "reprod"),
+    ("project_slug", "shop_product"),
     ("domain", "a.b"),
     ("domain", "xn--bcher-kva.example"),
     ("domain", "www.my-site.example.com"),
@@ -155,8 +164,8 @@ def config() -> dict[str, Any]:
     return yaml.safe_load((ROOT / "copier.yml").read_text())
 
 
-def test_there_are_eight_questions_in_the_order_of_thought(config):
-    assert [name for name in config if not name.startswith("_")] == QUESTIONS
+def test_there_are_eight_questions_in_the_order_of_thought():
+    assert list(questions()) == QUESTIONS
 
 
 @pytest.mark.parametrize("name", QUESTIONS)
@@ -202,6 +211,21 @@ def test_the_short_name_is_made_from_the_long_one_if_that_is_possible(
 ):
     answers = answer(asked, tmp_path, project_name=name)
     assert answers["project_slug"] == slug
+
+
+def test_the_menu_of_databases_lets_nobody_choose_one_that_is_yet_to_come(
+    asked, tmp_path
+):
+    """A question's validator does not run for a menu: PostgreSQL was taken, and not rendered."""
+    others = {name: "" for name in ("host", "email", "settings_module")}
+    others |= {"project_name": "Shop", "project_slug": "shop", "domain": "shop.test"}
+    with create_pipe_input() as keys, create_app_session(keys, DummyOutput()):
+        keys.send_text("\x1b[B\r")  # down, return
+        copier.run_copy(
+            str(asked), tmp_path, data=others | {"django": "5.2"}, quiet=True
+        )
+    answers = yaml.safe_load((tmp_path / ".copier-answers.yml").read_text())
+    assert answers["database"] == "sqlite"
 
 
 def test_a_domain_is_suggested_that_has_no_underscore(asked, tmp_path):

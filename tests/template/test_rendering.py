@@ -10,10 +10,11 @@ import tomllib
 from pathlib import Path
 
 import copier
+import plumbum
 import pytest
 import yaml
 
-from tests.template.matrix import HOSTILE_NAME
+from tests.template.matrix import HOSTILE_NAME, ROOT
 
 LARGEST = {"files": 60, "lines": 2000}  # DESIGN of the project, besides stagetools/
 SECONDS = 3  # within which a project is rendered
@@ -142,17 +143,25 @@ def test_an_awkward_name_survives_in_every_language(render):
     assert shown.strip() == "Nothing here · " + HOSTILE_NAME
 
 
-@pytest.mark.parametrize(
-    ("django", "python", "policy"), [("5.2", "3.11", True), ("6.1", "3.12", False)]
-)
-def test_the_chosen_django_decides_on_python_and_packages(
-    render_light, django, python, policy
-):
+@pytest.mark.parametrize("django", ["5.2", "6.1"])
+def test_developers_ci_and_the_image_have_one_version_of_python(render_light, django):
+    project = render_light(django=django)
+    python = project.read(".python-version").strip()
+    assert f"FROM python:{python}-slim AS base" in project.read("Dockerfile")
+    declared = tomllib.loads(project.read("pyproject.toml"))["project"]
+    assert declared["requires-python"] == f">={python}"
+    # of .python-version: nothing may choose another one
+    workflow = project.read(".github/workflows/ci.yml")
+    assert "uv sync" in workflow
+    assert "python-version" not in workflow
+
+
+@pytest.mark.parametrize(("django", "policy"), [("5.2", True), ("6.1", False)])
+def test_the_chosen_django_decides_on_packages(render_light, django, policy):
     project = tomllib.loads(render_light(django=django).read("pyproject.toml"))[
         "project"
     ]
     assert f"django~={django}.0" in project["dependencies"]
-    assert project["requires-python"] == f">={python}"
     assert any("django-csp" in name for name in project["dependencies"]) == policy
 
 
@@ -187,3 +196,39 @@ def test_the_hooks_refuse_secrets_and_databases_alone(render_light):
         "id_rsa.pub",
     ]:
         assert not refused.search(name), name
+
+
+@pytest.mark.parametrize(
+    "source", ["gh:org/django-prod", "https://github.com/org/django-prod.git"]
+)
+def test_the_readme_links_to_the_manual_of_its_version(
+    light_template, tmp_path, git, source
+):
+    there = tmp_path / "template"
+    shutil.copytree(light_template, there, symlinks=True)
+    git(there, "tag", "v7.0.0")
+    instead = {
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": f"url.{there}.insteadOf",
+        "GIT_CONFIG_VALUE_0": "https://github.com/org/django-prod.git",
+    }
+    with plumbum.local.env(**instead):  # Copier's git has no other environment
+        copier.run_copy(source, tmp_path / "project", defaults=True, quiet=True)
+    readme = (tmp_path / "project/README.md").read_text()
+    assert readme.startswith("# My Site\n\n")
+    base = "https://github.com/org/django-prod/blob/v7.0.0/"
+    pages = re.findall(rf"\({re.escape(base)}([^)]+)\)", readme)
+    assert len(pages) > 3
+    assert [page for page in pages if not (ROOT / page).is_file()] == []
+
+
+def test_the_readme_lists_each_value_that_an_installation_reads(render_light):
+    manual = (ROOT / "docs/stagetools.md").read_text()
+    rows = re.findall(r"^\| (`[A-Z].*?) \|", manual.split("## Settings")[1], re.M)
+    known = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    listed = re.findall(
+        r"^\| (`[A-Z].*?) \|", render_light().read("README.md"), re.MULTILINE
+    )
+    told = {name for row in listed for name in re.findall(r"`(\w+)`", row)}
+    postgresql = {name for name in known if name.startswith("DATABASE_")}
+    assert told == known - postgresql | {"DATABASE_PATH"}

@@ -366,3 +366,12 @@ def test_no_rendered_path_is_lost_within_a_major_version(history, rendered, vers
             assert "Not yet" in str(refused)  # noqa: PT017
             continue
         assert not lost_paths(old, rendered(history, "HEAD", **answers))
+
+
+def test_a_short_name_that_a_released_version_took_is_kept(history, rendered):
+    """New ones may not end in a stage; a project that has one must go on being updated."""
+    oldest = f"v{RELEASED[0].name}"
+    project = rendered(history, oldest, project_slug="shop_prod")
+    update(project, "HEAD")
+    assert "project_slug: shop_prod" in (project / ".copier-answers.yml").read_text()
+    assert (project / "shop_prod/models.py").exists()

@@ -54,6 +54,8 @@ def run(
         exec "$@"
         """,
         name,
+        # its answers are this machine's to read: among the site's own lines they hide those
+        *("env", "STAGETOOLS_LOG=none"),
         *compose_words(layout, release, *once, overlay=overlay, data=data),
         *("--name", name, "web", "python", "-m", "stagetools.database"),
         *words,

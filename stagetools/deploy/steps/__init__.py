@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-__all__ = ["Outcome", "changed", "unchanged"]
+__all__ = ["Outcome", "changed", "counted", "unchanged"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,6 +11,7 @@ class Outcome:
 
     changed: bool
     text: str
+    comes_again: bool = False  # neither success nor failure: others come first
 
 
 def changed(text: str) -> Outcome:
@@ -19,3 +20,8 @@ def changed(text: str) -> Outcome:
 
 def unchanged(text: str) -> Outcome:
     return Outcome(False, text)
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 migration`, `2 migrations`"""
+    return f"{number} {noun}" + ("" if number == 1 else "s")

@@ -162,20 +162,23 @@ def agree(
     plan: Plan,
     rehearsal: Rehearsal,
     limit: float,
-    ask: Callable[[str], None],
+    ask: Callable[..., None],
     *,
     wait: float = 0,
+    allow_breaking: bool = False,
 ) -> None:
     """Ask before what visitors would notice; `ask` raises unless the answer is yes.
 
-    `wait` is for how many seconds all visitors will wait; 0 where the live database is
+    `allow_breaking` is an answer given beforehand. `wait` is for how many seconds all visitors will wait; 0 where the live database is
     migrated while they are served.
     """
-    if plan.breaking and not wait:
+    if plan.breaking and not wait and not allow_breaking:
         ask(
             f"The live release is not compatible with these migrations: {'; '.join(plan.breaking)}."
-            " Until the switch its requests to these may fail."
-            " Better in two deploys: first expand, later contract. Continue?"
+            " Until the switch, some of its requests may fail. Where no simpler way is"
+            " named, make it two deploys: first add what is new, later remove what is"
+            " old. Continue?",
+            flag="--allow-breaking",
         )
     if rehearsal.seconds > limit:
         who, seconds = ("visitors", wait) if wait else ("writers", rehearsal.seconds)

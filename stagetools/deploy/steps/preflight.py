@@ -1,10 +1,12 @@
 """What stands in the way of a deploy, said before it begins."""
 
 import errno
+import re
 import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
+from pathlib import Path
 
 from stagetools.deploy.commands import compose, server
 from stagetools.deploy.config import StageConfig
@@ -18,6 +20,7 @@ from stagetools.errors import StageError, UsageError
 __all__ = [
     "ask_about_closed_ports",
     "refuse_full_disk",
+    "refuse_other_services",
     "refuse_placeholders",
     "refuse_running_commands",
     "refuse_taken_domains",
@@ -37,6 +40,37 @@ def refuse_placeholders(config: StageConfig) -> None:
             remedy="Set domains in deploy.toml to your own, with DNS that points to the"
             ' server. To try without one: tls = "internal".',
         )
+
+
+def refuse_other_services(root: Path) -> None:
+    """A deploy starts `web` alone: say so before somebody waits for another one."""
+    file = root / "compose.yaml"
+    text = file.read_text(encoding="utf-8") if file.is_file() else ""
+    if others := [name for name in _services(text) if name != "web"]:
+        raise UsageError(
+            f"compose.yaml has {', '.join(others)}, and inv deploy starts web alone.",
+            untouched="Nothing was changed.",
+            remedy="What only your own machine needs belongs in compose.override.yaml,"
+            " which stays there. What the server needs, such as Redis, belongs in a"
+            " Compose project of its own on the server (inv ssh): a deploy leaves it"
+            " alone. `profiles: [NAME]` marks a service that is not to be started.",
+        )
+
+
+def _services(text: str) -> list[str]:
+    """The services that a compose file would start, as people write such files."""
+    found = re.search(
+        r"^services:[ \t]*(?:#.*)?\n((?:(?:[ \t#].*)?\n)*)", f"{text}\n", re.M
+    )
+    block = re.sub(r"^[ \t]*(?:#.*)?\n", "", found[1], flags=re.M) if found else ""
+    indent = re.match(r"[ \t]*", block)
+    parts = re.split(rf"^{indent[0] if indent else ''}(?=\S)", block, flags=re.M)
+    return [
+        name[1]
+        for part in parts
+        if (name := re.match(r"[\"']?([\w.-]+)[\"']?[ \t]*:", part))
+        and not re.search(r"^[ \t]+profiles:", part, re.M)
+    ]
 
 
 def refuse_full_disk(facts: Facts) -> None:
@@ -90,10 +124,12 @@ def refuse_wrong_dns(host: Host, facts: Facts, config: StageConfig) -> set[str]:
         there = set(host.run(server.resolve(domain)).split())
         if not there & own:
             where = (
-                f"points to {', '.join(sorted(there))}" if there else "is not in DNS"
+                f"points to {', '.join(sorted(there))}, not to this server"
+                if there
+                else "is not in DNS"
             )
             raise StageError(
-                f"{domain} {where}, not to this server: no certificate can be had for it.",
+                f"{domain} {where}: no certificate can be issued for it.",
                 untouched="Nothing was changed.",
                 remedy=f"Give it an A (and AAAA) record to {config.host} and wait until it"
                 ' is seen; or take it out of domains; or try with tls = "internal".',
