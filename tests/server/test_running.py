@@ -97,6 +97,12 @@ def test_what_a_command_says_reads_and_ends_with_is_its_own(project) -> None:
     assert "django_migrations" in project.inv("manage", f"shell -c '{database}'").text
 
 
+def test_there_is_a_shell_for_the_database(project) -> None:
+    done = project.inv("manage", "dbshell -- 'select count(*) from mysite_entry'")
+    assert done.status == 0
+    assert re.search(r"\(\d+,\)", done.text)
+
+
 def test_what_a_command_prints_is_not_kept_in_the_journal(project) -> None:
     """It may be a dump of all customers."""
     assert (
