@@ -108,7 +108,7 @@ class explained:  # noqa: N801 - reads as a word: with explained(address, port)
                 return (
                     f"{host} shows another host key than the one in known_hosts: now {fingerprint(error.key)}.",
                     "If you rebuilt the server, forget the old key with"
-                    f" `ssh-keygen -R {_known_name(host, self.port)}`; if not, somebody may be in between.",
+                    f" `ssh-keygen -R {_known_name(host, self.port)}`; if not, somebody may be intercepting the connection.",
                 )
             case paramiko.PasswordRequiredException():
                 return (
@@ -123,7 +123,7 @@ class explained:  # noqa: N801 - reads as a word: with explained(address, port)
             case socket.gaierror():
                 return (
                     f"There is no host {host!r}.",
-                    "Correct the name: host in deploy.toml.",
+                    "Fix the name: host in deploy.toml.",
                 )
             case TimeoutError():
                 return (

@@ -143,7 +143,7 @@ def logs(
         return
     if refused:
         raise UsageError(
-            "The server's journal refused that.",
+            "The server's journal did not accept these options.",
             untouched="Nothing was changed.",
             remedy="--since takes a span or a time: 1h, 30min, '2026-01-31 08:00'.",
         )

@@ -209,7 +209,7 @@ def _look_at(root: Path, path: str, tracked: bool) -> Entry | LeftOut | None:
         return LeftOut(path, why)
     if _CONTROL.search(path):
         raise ConfigError(
-            f"{path!r}: a file's name may hold no line break or control character."
+            f"{path!r}: a file's name may not contain a line break or control character."
         )
     try:
         return _entry(root / path, path)
@@ -219,7 +219,7 @@ def _look_at(root: Path, path: str, tracked: bool) -> Entry | LeftOut | None:
         raise ConfigError(
             f"{path} cannot be read: {error.strerror}.",
             untouched="Nothing was uploaded.",
-            remedy="Give yourself the right to, or let git ignore it.",
+            remedy="Change its permissions, or let git ignore it.",
         ) from None
 
 

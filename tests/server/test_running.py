@@ -242,8 +242,8 @@ def test_a_request_that_outlasts_the_drain_is_counted(server, project) -> None:
     ("words", "said"),
     [
         (["manage", "shell -c 'x"], "a quote in it is not closed"),
-        (["deploy", "--wait", "x"], "--wait wants a whole number"),
-        (["logs", "--tail", "many"], "--tail wants a whole number"),
+        (["deploy", "--wait", "x"], "--wait must be a whole number"),
+        (["logs", "--tail", "many"], "--tail must be a whole number"),
         (["env.set", "no name=1"], "is not KEY=VALUE"),
     ],
 )
