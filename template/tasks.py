@@ -171,7 +171,7 @@ def logs(
     help=STAGE | {"command": "createsuperuser --email you@example.com"},
 )
 @told
-def manage(context, command, stage="prod"):
+def manage(context, command="", stage="prod"):
     """Run a command of manage.py as the release that serves, in a container of its own."""
     with open_stage(**stage_named(stage)) as opened:
         sys.exit(running.manage(opened, command))

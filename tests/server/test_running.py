@@ -235,6 +235,20 @@ def test_a_request_that_outlasts_the_drain_is_counted(server, project) -> None:
     ), done
 
 
+# --- words as people type them ------------------------------------------------------------
+
+
+def test_words_reach_the_server_as_they_were_typed(project) -> None:
+    said = project.inv("manage", "showmigrations", "mysite")
+    assert "[X] 0001_initial" in said.text, str(said)
+    assert "sessions" not in said.text
+    plan = project.inv("manage", "--", "migrate", "--plan")
+    assert "No planned migration operations" in plan.text, str(plan)
+    done = project.inv("env.set", "FIRST=1", "SECOND=two words")
+    assert (done.status, done.text.count("Switch: ")) == (0, 1), str(done)
+    assert project.inv("env.get", "SECOND").text == "two words\n"
+
+
 # --- what is typed wrongly, and who goes before the end -----------------------------------
 
 
