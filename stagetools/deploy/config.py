@@ -143,7 +143,7 @@ def _stages(path: Path) -> dict[str, dict[str, Any]]:
     except FileNotFoundError:
         raise ConfigError(
             f"There is no {path.name} in {path.parent}.",
-            remedy="Run this in the folder that holds it: the project's own.",
+            remedy="Run this in the project's own folder, which contains it.",
         ) from None
     except OSError as error:
         raise _not_ours(path, "read", error) from None
