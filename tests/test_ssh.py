@@ -94,7 +94,7 @@ def test_whose_key_is_refused_is_told_how_to_give_it_to_the_server() -> None:
     ("name", "text", "what", "remedy"),
     [
         ("id.pub", "ssh-ed25519 AAAA", "is a public key", 'id"'),
-        ("id", "hello", "is no private key", "ssh-keygen"),
+        ("id", "hello", "is not a private key", "ssh-keygen"),
         ("gone", None, "there is no file", "ssh-keygen"),
     ],
 )

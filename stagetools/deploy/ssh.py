@@ -115,7 +115,7 @@ def _private_key(named: str) -> Path:
             remedy=f"Allow yourself to read it: chmod 600 {path}",
         ) from None
     if "PRIVATE KEY-----" not in text:
-        kind = "a public key" if path.suffix == ".pub" else "no private key"
+        kind = "a public key" if path.suffix == ".pub" else "not a private key"
         private = named.removesuffix(".pub")
         raise UsageError(
             f"identity_file in deploy.toml: {path} is {kind}.",
