@@ -423,8 +423,8 @@ def test_nothing_is_asked_and_nothing_is_claimed_to_be_done(output) -> None:
 def test_without_verbose_it_is_a_plan_that_a_person_can_read(output) -> None:
     terminal = DryTerminal(Console(file=output))
     host = DryHost(ScriptedHost({}), terminal, needs_sudo=False)
-    with terminal.step("Build"):
-        host.run(START, stdin=b"hush")
+    with terminal.step("Build") as step:
+        host.run(START, stdin=b"hush", on_line=step.line)
     terminal.would("writes the file")
     host.end()
     assert output.getvalue() == (

@@ -64,7 +64,7 @@ class DryTerminal(Terminal):
             self.console.print(Text(title, style="bold"))
         else:
             self.say(f"{title:<{_TITLE}} {WOULD[title]}")
-        yield Step(title, self)
+        yield Step(title, self) if self.verbose else _Quiet(title, self)
 
     def would(self, text: str) -> None:
         self.say(f"{'':<{_TITLE}} {text}")
@@ -75,6 +75,12 @@ class DryTerminal(Terminal):
 
     def conclude(self, text: str) -> None:
         """Keep quiet: it has not come to that."""
+
+
+class _Quiet(Step):
+    """A step of a plan: the lines of its commands would be made up."""
+
+    def line(self, text: str) -> None: ...
 
 
 class DryHost:
