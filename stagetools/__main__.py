@@ -1,6 +1,6 @@
 """`python -m stagetools`: is this installation what its name promises?
 
-Prints each difference on a line, with how to mend it. Exit 0: none; 1: there are some;
+Prints each difference on a line, with how to fix it. Exit 0: none; 1: there are some;
 2: it has no name. `--json` prints both systems and the differences for a program.
 """
 
@@ -52,7 +52,7 @@ def compare(expected: System, actual: System) -> Iterator[Difference]:
         values = values_of_process(actual, in_container=in_container)
     except Exception as error:  # whatever the project's settings may raise
         what = f"{type(error).__name__}: {error}".replace("\n", " ")
-        yield Difference("settings", "to load", what, "mend that first")
+        yield Difference("settings", "to load", what, "fix that first")
         return
     yield from compare_systems(expected, values)
     if actual.source is Source.FALLBACK:

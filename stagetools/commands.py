@@ -79,7 +79,9 @@ def _compress(system: System, words: list[str]) -> None:
     parser.add_argument("directory", type=Path, metavar="DIR")
     directory = parser.parse_args(words).directory
     if not directory.is_dir():
-        raise ConfigError(f"{directory} is no directory.", remedy="Name one that is.")
+        raise ConfigError(
+            f"{directory} is not a directory.", remedy="Name one that is."
+        )
     from whitenoise.compress import Compressor
 
     compressor = Compressor(quiet=True)
@@ -118,7 +120,9 @@ def _init_etc_parser(system: System) -> argparse.ArgumentParser:
     default = ETC / system.core_repo
     parser.add_argument("directory", nargs="?", type=Path, help=f"default: {default}")
     parser.add_argument("--name", help=f"the installation; {system.core_repo}_prod")
-    parser.add_argument("--hosts", default="", help="ALLOWED_HOSTS, parted by commas")
+    parser.add_argument(
+        "--hosts", default="", help="ALLOWED_HOSTS, separated by commas"
+    )
     parser.add_argument("--systemd", action="store_true", help="write units as well")
     return parser
 

@@ -29,7 +29,7 @@ MISSING = "missing"
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing that is not as the name promises, and how to mend it."""
+    """One thing that is not as the name promises, and how to fix it."""
 
     subject: str
     expected: str

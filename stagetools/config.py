@@ -110,7 +110,7 @@ def _read(path: Path, *, must: bool) -> dict[str, str]:
         ) from None
     except (configparser.Error, UnicodeDecodeError) as error:
         raise ConfigError(
-            f"{path} is no INI file: {type(error).__name__}.",
+            f"{path} is not an INI file: {type(error).__name__}.",
             remedy="Write a line `[settings]`, then lines such as `LOG_LEVEL = INFO`.",
         ) from None
     return {

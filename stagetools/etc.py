@@ -25,7 +25,7 @@ STAGETOOLS_SYSTEM = {name}
 SECRET_KEY = {key}
 
 [site]
-# the names that visitors use, parted by commas
+# the names that visitors use, separated by commas
 ALLOWED_HOSTS = {hosts}
 # off, if the site is served over plain HTTP
 STAGETOOLS_TLS = on

@@ -151,7 +151,10 @@ def main() -> int:
     parser.add_argument("--at", default="127.0.0.1", help="where the URL is asked")
     parser.add_argument("--limit", type=float, default=90, help="seconds")
     parser.add_argument(
-        "--refusals", type=int, default=3, help="answers but 200 that are enough"
+        "--refusals",
+        type=int,
+        default=3,
+        help="how many answers other than 200 are enough",
     )
     parser.add_argument(
         "--exact",

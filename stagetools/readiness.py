@@ -27,7 +27,7 @@ _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "SYSTEMROOT"
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What keeps a change from being deployed, and how to mend it."""
+    """What keeps a change from being deployed, and how to fix it."""
 
     what: str
     remedy: str
@@ -61,7 +61,7 @@ def check(root: Path, say: Callable[[str], None]) -> None:
             if program.is_first_of_django and "Traceback" in output:
                 break  # the others would say it again
     if failed:
-        raise StageError(f"Not ready: {len(failed)} to mend.")
+        raise StageError(f"Not ready: {len(failed)} to fix.")
 
 
 def _output_of_failure(program: Program, root: Path) -> str:
@@ -116,7 +116,7 @@ def _programs(root: Path, run: str, folder: Path) -> Iterator[Program]:
     again = f"change the file that it names, then {run}inv check"
     yield Program("static files can be hashed", static, again, build)
     tests = (sys.executable, *words_of_tests(root))
-    yield Program("tests", tests, f"the whole of it: {run}inv test{{0}}")
+    yield Program("tests", tests, f"all of it: {run}inv test{{0}}")
 
 
 def _tools(root: Path, run: str) -> Iterator[Program]:
@@ -129,7 +129,7 @@ def _tools(root: Path, run: str) -> Iterator[Program]:
             (*ruff, "check", "--quiet", "."),
         )
         yield Program("format", form, f"{run}ruff format")
-        fix = f"{run}ruff check --fix mends some; change the other lines by hand"
+        fix = f"{run}ruff check --fix fixes some; change the other lines by hand"
         yield Program("lint", lint, fix)
     if "mypy" in tools and find_spec("mypy"):
         mypy = (sys.executable, "-m", "mypy", "--no-error-summary")
@@ -175,7 +175,7 @@ def problems_of_files(root: Path) -> Iterator[Problem]:
     if marked := _git(root, "grep", "-lE", _MARKERS):
         yield Problem(
             f"markers of an unresolved merge in {', '.join(marked)}",
-            "settle each of them, then `git add` the file",
+            "resolve each of them, then `git add` the file",
         )
     if _git(root, "rev-parse", "--git-dir"):
         for path, pattern in _PRIVATE.items():
@@ -269,7 +269,7 @@ _ADVICE = (
     ),
     (
         r"The file '([^']+)' could not be found",
-        "a stylesheet or a script refers to {0}: add the file, or drop the reference",
+        "a stylesheet or a script refers to {0}: add the file, or remove the reference",
     ),
     (
         r"multiple leaf nodes in the migration graph: \(([^)]*)\)",

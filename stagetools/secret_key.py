@@ -55,6 +55,6 @@ def hosts_of(system: System, config: Config) -> list[str]:
     if system.is_debug:
         return hosts or list(_LOCAL)
     if not hosts:
-        remedy = "Set it to the site's names, parted by commas"
+        remedy = "Set it to the site's names, separated by commas"
         raise config.refusal("ALLOWED_HOSTS", "is missing or empty", remedy)
     return hosts

@@ -5,8 +5,8 @@ what follows it there wins. Values come from the environment, then from the sett
 (see `stagetools.config`), then from the stage. Outside debug stages the first two must be set.
 
     SECRET_KEY               at least 50 characters, made by a machine
-    ALLOWED_HOSTS            host names that the site answers to, parted by commas
-    SECRET_KEY_FALLBACKS     earlier keys, parted by commas; a key may hold no comma then
+    ALLOWED_HOSTS            host names that the site answers to, separated by commas
+    SECRET_KEY_FALLBACKS     earlier keys, separated by commas; a key may hold no comma then
     CSRF_TRUSTED_ORIGINS     other origins that may post forms, `https://pay.example.com`
     STAGETOOLS_TLS           on; off for a site that is served over plain HTTP. Debug: off
     HSTS_SECONDS             31536000 (a year): how long browsers insist on HTTPS

@@ -95,7 +95,7 @@ def deploy(
     | DRY
     | {
         "to": "Which release (or commit) to serve again; the one before unless given.",
-        "restore_database": "Put the snapshot from before its successor's migrations back.",
+        "restore_database": "Restore the snapshot from before the later migrations.",
     }
 )
 @told
@@ -150,7 +150,7 @@ def status(context, stage="prod", accept_host_key=""):
         "tail": "How many lines; 100 unless given.",
         "follow": "Go on showing lines as they come, until Ctrl-C.",
         "since": "From when on: 1h, 30min, '2026-01-31 08:00'.",
-        "grep": "Only lines that hold this word.",
+        "grep": "Only lines that contain this word.",
         "json": "Each line as JSON, for another program.",
     }
 )
@@ -171,7 +171,7 @@ def logs(
     help=STAGE | {"command": "createsuperuser --email you@example.com"},
 )
 @told
-def manage(context, command, stage="prod"):
+def manage(context, command="", stage="prod"):
     """Run a command of manage.py as the release that serves, in a container of its own."""
     with open_stage(**stage_named(stage)) as opened:
         sys.exit(running.manage(opened, command))
@@ -255,7 +255,7 @@ def dev(context, port="8000"):
         local("-m", "stagetools.manage", "runserver", where)
 
 
-@task(help={"only": "Only tests whose name holds this word."})
+@task(help={"only": "Only tests whose name contains this word."})
 @told
 def test(context, only=""):  # noqa: PT028 - a task, not a test
     """Run the project's tests."""
@@ -265,7 +265,7 @@ def test(context, only=""):  # noqa: PT028 - a task, not a test
 @task
 @told
 def check(context):
-    """Say what still keeps the working tree from being deployed, and how to mend it."""
+    """Say what still keeps the working tree from being deployed, and how to fix it."""
     say = Terminal().say
     for left_out in read_tree(ROOT).left_out:
         say(f"· not uploaded: {left_out}")

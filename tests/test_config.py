@@ -100,7 +100,7 @@ def test_memory_in_which_no_site_starts_is_refused(refuses) -> None:
 @pytest.mark.parametrize("page", ["", "shop/", "https://shop.test/", "/a b", "/#a"])
 def test_what_is_no_page_is_refused(refuses, page: str) -> None:
     error = refuses(f'{PLAIN}probe = ["{page}"]\n')
-    assert f"{page!r}, which is no page" in error.what
+    assert f"{page!r}, which is not a page" in error.what
 
 
 def test_no_page_at_all_may_be_asked(toml) -> None:
@@ -144,7 +144,7 @@ def test_an_unknown_key_is_refused_with_the_nearest_known_one(
 
 def test_where_none_is_near_all_are_named(refuses) -> None:
     assert refuses(f"{PLAIN}qqqqqq = 1\n").remedy.startswith(
-        "Known are host, user, port"
+        "Known keys: host, user, port"
     )
 
 

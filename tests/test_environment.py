@@ -323,7 +323,7 @@ def test_what_is_no_assignment_is_refused(desk, assignment: str) -> None:
     "name", ["STAGETOOLS_SYSTEM", "STAGETOOLS_BIND", "ALLOWED_HOSTS", "WEB_CONCURRENCY"]
 )
 def test_what_a_deploy_works_out_is_refused(desk, name: str) -> None:
-    with pytest.raises(UsageError, match="is worked out at each deploy"):
+    with pytest.raises(UsageError, match="is set by each deploy"):
         environment.set_values(desk.stage, [f"{name}=x"])
 
 

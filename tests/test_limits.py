@@ -52,9 +52,9 @@ def test_the_proxy_lets_its_own_requests_finish() -> None:
 
 
 def test_visitors_wait_at_the_proxy_for_longer_than_a_change_on_a_copy() -> None:
-    waits = re.search(r"lb_try_duration (\d+s)", CADDYFILE)
-    assert waits
-    assert seconds(waits[1]) >= HOLD.proxy
+    soon, held = re.findall(r"import ask (?:@unheld|\*) (\d+s)", CADDYFILE)
+    assert seconds(held) >= HOLD.proxy
+    assert seconds(soon) == HOLD.start < 15
     assert HOLD.drain + HOLD.change < HOLD.at_most < HOLD.proxy
 
 

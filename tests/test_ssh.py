@@ -46,20 +46,29 @@ def test_what_was_dropped_is_closed_without_a_word() -> None:
 # --- no key, or another file in its place ---------------------------------------------
 
 
-def test_who_has_no_key_is_told_how_to_make_one_and_where_to_put_it() -> None:
+@pytest.mark.parametrize(
+    "words",
+    [
+        "No authentication methods available",
+        "encountered RSA key, expected OPENSSH key",
+    ],
+)
+def test_who_has_no_key_is_told_how_to_make_one_and_where_to_put_it(words) -> None:
     """Paramiko has no error of its own for that: only the state of the connection tells."""
-    nothing_offered = paramiko.SSHException("No authentication methods available")
+    nothing_offered = paramiko.SSHException(words)
     with (
-        pytest.raises(ConnectionFailed, match="No SSH key of this machine") as caught,
+        pytest.raises(
+            ConnectionFailed, match="accepted no SSH key of this machine"
+        ) as caught,
         explained("root@shop.test", 2222, lambda: True),
     ):
         raise nothing_offered
-    for words in (
+    for typed in (
         "ssh-keygen -t ed25519",
         "ssh-copy-id -p 2222 root@shop.test",
         'identity_file = "',
     ):
-        assert words in caught.value.remedy
+        assert typed in caught.value.remedy
 
 
 def test_what_is_no_ssh_server_is_not_told_of_keys() -> None:
@@ -85,7 +94,7 @@ def test_whose_key_is_refused_is_told_how_to_give_it_to_the_server() -> None:
     ("name", "text", "what", "remedy"),
     [
         ("id.pub", "ssh-ed25519 AAAA", "is a public key", 'id"'),
-        ("id", "hello", "is no private key", "ssh-keygen"),
+        ("id", "hello", "is not a private key", "ssh-keygen"),
         ("gone", None, "there is no file", "ssh-keygen"),
     ],
 )

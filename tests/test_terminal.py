@@ -241,7 +241,7 @@ def test_a_command_that_fails_unforeseen_is_told_too(capsys) -> None:
     assert (status, said.splitlines()) == (1, [
         "A command on the server ended with exit status 7.",
         "R1 goes on serving.",
-        "Read its last lines below, then run the same again.",
+        "Read its last lines below, then run the same command again.",
         "no space",
     ])  # fmt: skip
 
@@ -249,7 +249,7 @@ def test_a_command_that_fails_unforeseen_is_told_too(capsys) -> None:
 @pytest.mark.parametrize(
     ("status", "own", "words"),
     [(7, "no space", ["ended with exit status 7.", "Read its last lines below, then"]),
-     (-1, "", ["ended by a signal.", "It said nothing: run the same again."])],
+     (-1, "", ["ended by a signal.", "It printed nothing: run the same command again."])],
 )  # fmt: skip
 def test_a_step_gives_its_name_to_a_command_that_fails(
     log, capsys, status: int, own: str, words: list[str]
@@ -331,7 +331,7 @@ task()
 
 @pytest.mark.parametrize("text", ["x", "", "-1", "1.5", None])
 def test_what_is_no_number_is_a_mistake_in_usage(text: object) -> None:
-    with pytest.raises(UsageError, match="--wait wants a whole number") as caught:
+    with pytest.raises(UsageError, match="--wait must be a whole number") as caught:
         number("--wait", text)
     assert caught.value.remedy
 
@@ -408,9 +408,7 @@ def test_the_lock_is_not_taken(dry, output) -> None:
     holder.close()
     assert real.ran == []
     host.end()
-    assert output.getvalue().endswith(
-        "nothing was changed. There is nothing to be done.\n"
-    )
+    assert output.getvalue().endswith("nothing was changed. There is nothing to do.\n")
 
 
 def test_nothing_is_asked_and_nothing_is_claimed_to_be_done(output) -> None:
@@ -419,14 +417,14 @@ def test_nothing_is_asked_and_nothing_is_claimed_to_be_done(output) -> None:
     terminal.conclude("It is live.")
     with terminal.step("Build") as step:
         step.end(changed("built"))
-    assert output.getvalue() == "           asked here: Continue?\nBuild\n"
+    assert output.getvalue() == "           would ask: Continue?\nBuild\n"
 
 
 def test_without_verbose_it_is_a_plan_that_a_person_can_read(output) -> None:
     terminal = DryTerminal(Console(file=output))
     host = DryHost(ScriptedHost({}), terminal, needs_sudo=False)
-    with terminal.step("Build"):
-        host.run(START, stdin=b"hush")
+    with terminal.step("Build") as step:
+        host.run(START, stdin=b"hush", on_line=step.line)
     terminal.would("writes the file")
     host.end()
     assert output.getvalue() == (

@@ -95,7 +95,7 @@ def test_secrets_databases_and_keys_never_travel(root: Path) -> None:
     assert paths(root) == sorted(INNOCENT)
     why = reasons(root)
     assert why.keys() == SECRETS.keys() | KEYS.keys() | DATABASES.keys()
-    assert {why[path] for path in KEYS} == {"it holds a private key"}
+    assert {why[path] for path in KEYS} == {"it contains a private key"}
     assert {why[path] for path in DATABASES} == {"a database that git does not track"}
     assert all("inv env.set" in why[path] for path in SECRETS)
 

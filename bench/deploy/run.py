@@ -286,7 +286,7 @@ def section(bench: Bench, delays: list[float], load: tuple[float, float]) -> str
         " ours over HTTPS, the others over plain HTTP.",
         "Over: until the command ends. Served: until the change is seen."
         " Bytes are counted between the client and the SSH server.",
-        "Only ours makes certificates, mends SQLite (the WAL-reset bug) and compresses static"
+        "Only ours makes certificates, fixes SQLite (the WAL-reset bug) and compresses static"
         " files, which its first deploy takes its time for.",
         "fujin is not in the table: its bootstrap downloads uv, Python and Caddy from places"
         " that a machine without the Internet does not reach.",

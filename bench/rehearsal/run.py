@@ -99,10 +99,10 @@ def fill_page_cache(folder: Path) -> None:
 def migrate(project: Project, run: int) -> tuple[float, float]:
     """One more column; the seconds on the copy and on the live database."""
     fill_page_cache(project.home)
-    before = "0001_initial" if not run else f"{run + 1:04}_bench"
+    before = "0002_entry_picture" if not run else f"{run + 2:04}_bench"
     field = f"bench_{run}"
     text = MIGRATION.format(before=before, field=field)
-    project.write(f"mysite/migrations/{run + 2:04}_bench.py", text)
+    project.write(f"mysite/migrations/{run + 3:04}_bench.py", text)
     column = f"    {field} = models.IntegerField(default=0)\n"
     project.replace("mysite/models.py", "    created =", f"{column}    created =")
     said = project.deploy("--yes").text

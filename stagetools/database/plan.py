@@ -159,7 +159,7 @@ def _why(operation: Operation, app: str, state: ProjectState) -> str:
             return _why_altered(operation, app, state)
         case migrations.AddConstraint():
             name = operation.constraint.name
-            return f"demands {name} of {operation.model_name}"
+            return f"adds the constraint {name} to {operation.model_name}"
         case migrations.AlterUniqueTogether():
             return _why_together(operation, app, state)
         case migrations.AlterOrderWithRespectTo():
@@ -173,7 +173,7 @@ def _why_together(
     old = state.models[app, operation.name_lower].options.get("unique_together") or ()
     more = set(operation.option_value) - {tuple(names) for names in old}
     listed = "; ".join(", ".join(names) for names in sorted(more))
-    return f"demands unique {listed} of {operation.name}" if more else ""
+    return f"makes {listed} of {operation.name} unique" if more else ""
 
 
 def _why_altered(
@@ -188,7 +188,7 @@ def _why_altered(
     if _kind(old) != _kind(operation.field):
         return f"changes the type of {name}"
     if operation.field.unique and not old.unique:
-        return f"demands unique {name}"
+        return f"makes {name} unique"
     return ""
 
 

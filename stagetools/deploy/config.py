@@ -119,7 +119,7 @@ _KINDS: dict[str, type] = {
 
 
 def load(path: Path, stage_name: str) -> StageConfig:
-    """The configuration of one stage, or a ConfigError that says what to mend."""
+    """The configuration of one stage, or a ConfigError that says what to fix."""
     stages = _stages(path)
     if stage_name not in stages:
         raise ConfigError(
@@ -143,7 +143,7 @@ def _stages(path: Path) -> dict[str, dict[str, Any]]:
     except FileNotFoundError:
         raise ConfigError(
             f"There is no {path.name} in {path.parent}.",
-            remedy="Run this in the folder that holds it: the project's own.",
+            remedy="Run this in the project's own folder, which contains it.",
         ) from None
     except OSError as error:
         raise _not_ours(path, "read", error) from None
@@ -154,7 +154,7 @@ def _stages(path: Path) -> dict[str, dict[str, Any]]:
     if not isinstance(stages, dict) or not all(
         isinstance(t, dict) for t in stages.values()
     ):
-        raise ConfigError(f"{path.name} wants a table for each stage: [stages.prod].")
+        raise ConfigError(f"{path.name} needs a table for each stage: [stages.prod].")
     return stages
 
 
@@ -190,7 +190,7 @@ def _known(table: dict[str, Any], known: tuple[str, ...], where: str) -> None:
                 f"{where} has a key that is not known: {key}.",
                 remedy=f"Did you mean {near[0]}?"
                 if near
-                else f"Known are {', '.join(known)}.",
+                else f"Known keys: {', '.join(known)}.",
             )
 
 
@@ -254,7 +254,7 @@ def _check_pages(config: StageConfig, where: str) -> None:
     for page in config.probe:
         if not _PAGE.fullmatch(page):
             raise ConfigError(
-                f"probe in {where} has {page!r}, which is no page of the site.",
+                f"probe in {where} has {page!r}, which is not a page of the site.",
                 remedy='Write the path of each page: probe = ["/", "/shop/"].',
             )
 
@@ -304,5 +304,5 @@ def _keep(path: Path, stage_name: str, answers: dict[str, str]) -> None:
 def _not_ours(path: Path, what: str, error: OSError) -> ConfigError:
     return ConfigError(
         f"{path.name} cannot be {what}: {error.strerror}.",
-        remedy=f"Give yourself the right to: {path}",
+        remedy=f"Change the permissions of {path}.",
     )

@@ -37,8 +37,8 @@ WOULD = {
     "Undo": "undoes the migrations that the earlier release does not know",
     "Restore": "puts the snapshot in the place of the database",
     "Switch": "sends visitors to the new release",
-    "Drain": "lets the release before finish its requests, then stops it",
-    "Clean up": "removes the release before, and keeps its database as a backup",
+    "Drain": "lets the previous release finish its requests, then stops it",
+    "Clean up": "removes the previous release, and keeps its database as a backup",
     "Prune": "deletes releases, images and snapshots that are no longer kept",
     "Visit": "visits the new domains, so that their certificates are issued now",
     "Remove": "deletes the site with its uploads and backups, and keeps its database",
@@ -64,17 +64,23 @@ class DryTerminal(Terminal):
             self.console.print(Text(title, style="bold"))
         else:
             self.say(f"{title:<{_TITLE}} {WOULD[title]}")
-        yield Step(title, self)
+        yield Step(title, self) if self.verbose else _Quiet(title, self)
 
     def would(self, text: str) -> None:
         self.say(f"{'':<{_TITLE}} {text}")
 
     def agree(self, question: str, *, flag: str = "") -> None:
         """Print what would be asked."""
-        self.say(f"{'':<{_TITLE}} asked here: {question}")
+        self.say(f"{'':<{_TITLE}} would ask: {question}")
 
     def conclude(self, text: str) -> None:
         """Keep quiet: it has not come to that."""
+
+
+class _Quiet(Step):
+    """A step of a plan: the lines of its commands would be made up."""
+
+    def line(self, text: str) -> None: ...
 
 
 class DryHost:
@@ -123,7 +129,7 @@ class DryHost:
     def end(self) -> None:
         """Say that it was a dry run, and whether a real one would change anything."""
         more = "" if self._terminal.verbose else " The commands: --dry-run --verbose"
-        more = more if self._count else " There is nothing to be done."
+        more = more if self._count else " There is nothing to do."
         self._terminal.say(f"A dry run: nothing was changed.{more}")
 
     def _show(self, command: Command) -> None:

@@ -67,7 +67,7 @@ def replaced(text: str, name: str, line: str) -> str:
         raise StageError(
             "The environment file on the server has a quote that is not closed.",
             untouched="Nothing was changed.",
-            remedy="Correct the file there first: inv ssh",
+            remedy="Fix the file there first: inv ssh",
         )
     return whole
 
@@ -191,13 +191,13 @@ def _split(assignment: str, ask: Callable[[str], str]) -> tuple[str, Secret]:
         )
     if _OURS.fullmatch(name):
         raise UsageError(
-            f"{name} is worked out at each deploy.",
-            remedy="Its source is deploy.toml, or the installation's name.",
+            f"{name} is set by each deploy.",
+            remedy="It comes from deploy.toml, or from the installation's name.",
         )
     value = value if equals else ask(name)
     if "\0" in value or any("\ud800" <= char <= "\udfff" for char in value):
         raise UsageError(
-            f"The value of {name} is no text: it holds NUL, or is not UTF-8."
+            f"The value of {name} is not text: it contains NUL, or is not UTF-8."
         )
     return name, Secret(value)
 
@@ -212,9 +212,9 @@ def _text(stage: Stage) -> Secret:
     text = stage.host.run(environment.read(stage.layout))
     if "\N{REPLACEMENT CHARACTER}" in text:
         raise StageError(
-            f"{stage.layout.env_file} on the server holds bytes that are not UTF-8.",
+            f"{stage.layout.env_file} on the server contains bytes that are not UTF-8.",
             untouched="Nothing was changed.",
-            remedy="Correct the file there first: inv ssh",
+            remedy="Fix the file there first: inv ssh",
         )
     return Secret(text)
 

@@ -108,7 +108,7 @@ class explained:  # noqa: N801 - reads as a word: with explained(address, port)
                 return (
                     f"{host} shows another host key than the one in known_hosts: now {fingerprint(error.key)}.",
                     "If you rebuilt the server, forget the old key with"
-                    f" `ssh-keygen -R {_known_name(host, self.port)}`; if not, somebody may be in between.",
+                    f" `ssh-keygen -R {_known_name(host, self.port)}`; if not, somebody may be intercepting the connection.",
                 )
             case paramiko.PasswordRequiredException():
                 return (
@@ -123,7 +123,7 @@ class explained:  # noqa: N801 - reads as a word: with explained(address, port)
             case socket.gaierror():
                 return (
                     f"There is no host {host!r}.",
-                    "Correct the name: host in deploy.toml.",
+                    "Fix the name: host in deploy.toml.",
                 )
             case TimeoutError():
                 return (
@@ -135,9 +135,11 @@ class explained:  # noqa: N801 - reads as a word: with explained(address, port)
                     f"{host} refused the connection on port {self.port}.",
                     "Is sshd running, and on this port?",
                 )
-            case paramiko.SSHException() if self.is_ssh():  # it had no key to offer
+            # No key at all; or Paramiko's words on the last kind of key that it tried to
+            # read a file as, whatever became of the right kind.
+            case paramiko.SSHException() if self.is_ssh():
                 return (
-                    f"No SSH key of this machine could be offered to {self.address}.",
+                    f"{self.address} accepted no SSH key of this machine: there is none, or it was refused.",
                     f"If you have none yet, make one: ssh-keygen -t ed25519. {self._give_it_a_key()}",
                 )
             case _:

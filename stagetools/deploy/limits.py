@@ -50,13 +50,15 @@ class Health:
 class Hold:
     """How long visitors may wait at the proxy while a copy of the database is changed.
 
-    The proxy lets them wait for `proxy` seconds (lb_try_duration in the Caddyfile).
+    The proxy lets them wait for `proxy` seconds, and for `start` seconds at any other time
+    (lb_try_duration in the Caddyfile): then the site is one that was stopped.
     """
 
     drain: int = 8  # seconds for the requests under way; then they are cut off
     change: float = 15  # seconds to copy, to change and to start, as the rehearsal took
     at_most: int = 25  # then the server lets them go to the release before
     proxy: int = 30
+    start: int = 10  # for a site that starts again by itself, after a crash
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,7 +120,7 @@ class Deploy(OnCopy):
         else:
             self.migrate_live()
         if self.stage.terminal.dry and self.facts.release:
-            self.stage.terminal.say("Only where that lacks migrations:")
+            self.stage.terminal.say("Only if it needs migrations first:")
             self.plan = database.plan(self.host, self.layout, self.name)
         if self.plan is not None and self.serve_migrated(self.plan):
             return

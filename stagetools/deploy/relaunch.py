@@ -184,8 +184,8 @@ class Rollback(OnCopy, Relaunch):
             )
         if undo.unknown:
             self.stage.terminal.agree(
-                f"This undoes {', '.join(undo.unknown)}, and with them what their columns"
-                " and tables hold (a snapshot is kept). Continue?"
+                f"This undoes {', '.join(undo.unknown)}: what their columns and tables"
+                " contain is deleted (a snapshot is kept). Continue?"
             )
         return undo
 
@@ -196,7 +196,7 @@ class Rollback(OnCopy, Relaunch):
             return database.plan_undo(host, layout, newer, self.names)
         except CommandFailed as error:
             raise StageError(
-                f"Which migrations {self.target.release} does not know could not be seen.",
+                f"Which migrations {self.target.release} does not know could not be found out.",
                 remedy="Read the last lines below, then roll back again.",
             ) from error
 
@@ -227,8 +227,8 @@ class Restore(Rollback):
             self.snapshot_name = self.snapshot_to_restore()
             lost = database.snapshot_age(self.host, self.layout, self.snapshot_name)
             self.stage.terminal.agree(
-                f"All that was written in the last {lost} is lost from the live database"
-                f" (a copy of it is kept). Restore {self.snapshot_name} and roll back?"
+                f"Everything that was written in the last {lost} will be lost from the live"
+                f" database (a copy is kept). Restore {self.snapshot_name} and roll back?"
             )
             self.prepare(old)
             self.step("Restore", self.restore)
@@ -260,7 +260,7 @@ class Restore(Rollback):
         """As ever, but there is no way back to a database that is behind by now."""
         old = self.facts.serving(self.stage.name)
         if old is None:
-            return Outcome(False, "none served before")
+            return Outcome(False, "no release served before")
         limit = self.config.drain
         return release.leave(self.host, self.layout, old, limit=limit)
 

@@ -21,7 +21,7 @@ def remove(stage: Stage, *, name: str = "") -> None:
         )
     if name != stage.name:
         raise UsageError(
-            f"Nothing was removed: {stage.name} must be named to be removed.",
+            f"Nothing was removed: the name {stage.name} was not given.",
             remedy=f"inv remove --stage {stage.config.stage_name} --name {stage.name}",
         )
     with locked(stage, "removes it") as held, stage.terminal.step("Remove") as step:
@@ -31,7 +31,7 @@ def remove(stage: Stage, *, name: str = "") -> None:
             kept = host.run(removal.remove(stage.layout), on_line=step.line)
         except CommandFailed as error:
             raise StageError(
-                f"{stage.name} could not be removed wholly.",
+                f"{stage.name} could not be removed completely.",
                 untouched="Other stages were not touched.",
                 remedy="Read the last lines below, then try again.",
             ) from error

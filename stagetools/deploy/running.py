@@ -143,7 +143,7 @@ def logs(
         return
     if refused:
         raise UsageError(
-            "The server's journal refused that.",
+            "The server's journal did not accept these options.",
             untouched="Nothing was changed.",
             remedy="--since takes a span or a time: 1h, 30min, '2026-01-31 08:00'.",
         )
@@ -176,13 +176,19 @@ def manage(stage: Stage, command: str) -> int:
 
 def _words(command: str) -> list[str]:
     """The command as a shell would part it."""
+    if not command.strip():
+        raise UsageError(
+            "No command was given.",
+            untouched="Nothing was run.",
+            remedy="Write it after inv manage: inv manage showmigrations",
+        )
     try:
         words = shlex.split(command)
     except ValueError:
         words = []
     if not words:
         raise UsageError(
-            f"{command!r} is not a command: it is empty, or a quote in it is not closed.",
+            f"{command!r} is not a command: a quote in it is not closed.",
             untouched="Nothing was run.",
             remedy="""Quote it once more as a whole: inv manage "shell -c 'print(1)'".""",
         )

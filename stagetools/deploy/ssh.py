@@ -112,10 +112,10 @@ def _private_key(named: str) -> Path:
     except OSError as error:
         raise UsageError(
             f"identity_file in deploy.toml: {path} cannot be read: {error.strerror}.",
-            remedy=f"Give yourself the right to: chmod 600 {path}",
+            remedy=f"Allow yourself to read it: chmod 600 {path}",
         ) from None
     if "PRIVATE KEY-----" not in text:
-        kind = "a public key" if path.suffix == ".pub" else "no private key"
+        kind = "a public key" if path.suffix == ".pub" else "not a private key"
         private = named.removesuffix(".pub")
         raise UsageError(
             f"identity_file in deploy.toml: {path} is {kind}.",
@@ -198,7 +198,7 @@ class FabricHost:
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise ConnectionFailed(
                 f"The connection to {self.address} was lost.",
-                untouched="What served goes on serving, and the lock frees itself.",
+                untouched="The live release goes on serving, and the lock is released by itself.",
                 remedy="Try again: nothing needs to be cleaned up.",
             ) from error
 

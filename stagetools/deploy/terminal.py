@@ -177,7 +177,9 @@ class Terminal:
                 remedy=f"Answer in a terminal, or beforehand with {flag or '--yes'}.",
             )
         if not self.confirm(question):
-            raise StageError("Not done, as you said.", untouched="What served goes on.")
+            raise StageError(
+                "Not done, as you said.", untouched="The live release goes on serving."
+            )
 
     def ask(self, question: str, default: str = "") -> str | None:
         """An answer, or None where nobody can give one."""
@@ -205,7 +207,7 @@ class Terminal:
         raise UsageError(
             f"No value was given for {name}.",
             untouched="Nothing was changed.",
-            remedy=f"Write it into the command ({name}=VALUE), or on its standard input.",
+            remedy=f"Write it in the command ({name}=VALUE), or on its standard input.",
         )
 
     def confirm(self, question: str) -> bool:
@@ -221,7 +223,7 @@ def number(option: str, text: object, *, least: int = 0) -> int:
         value = least - 1
     if value < least:
         raise UsageError(
-            f"{option} wants a whole number from {least} on; not {text!r}.",
+            f"{option} must be a whole number, at least {least}; not {text!r}.",
             untouched="Nothing was changed.",
             remedy=f"Write {option} {least + 30}, for example.",
         )
@@ -271,18 +273,18 @@ def told(task: Callable[..., None]) -> Callable[..., None]:
 def _failed_in(title: str, error: CommandFailed) -> StageError:
     """A failure that no step has words for; the server's own follow."""
     how = f"with exit status {error.status}" if error.status >= 0 else "by a signal"
-    read = "Read its last lines below, then" if error.output else "It said nothing:"
+    read = "Read its last lines below, then" if error.output else "It printed nothing:"
     return StageError(
         f"{title}{'a' if title else 'A'} command on the server ended {how}.",
-        remedy=f"{read} run the same again.",
+        remedy=f"{read} run the same command again.",
     )
 
 
 def _unforeseen(error: Exception) -> StageError:
     """A mistake of ours, or a file or program of this machine."""
     return StageError(
-        f"{type(error).__name__}: {error or 'no words'}.",
-        untouched="This was not foreseen. inv status says what serves.",
+        f"{type(error).__name__}: {error or 'no message'}.",
+        untouched="This error was not expected. inv status says what serves.",
         remedy="To report it: the same command, with STAGETOOLS_TRACEBACK=1 before it,"
         " shows where it happened.",
     )

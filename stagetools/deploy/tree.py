@@ -209,7 +209,7 @@ def _look_at(root: Path, path: str, tracked: bool) -> Entry | LeftOut | None:
         return LeftOut(path, why)
     if _CONTROL.search(path):
         raise ConfigError(
-            f"{path!r}: a file's name may hold no line break or control character."
+            f"{path!r}: a file's name may not contain a line break or control character."
         )
     try:
         return _entry(root / path, path)
@@ -219,7 +219,7 @@ def _look_at(root: Path, path: str, tracked: bool) -> Entry | LeftOut | None:
         raise ConfigError(
             f"{path} cannot be read: {error.strerror}.",
             untouched="Nothing was uploaded.",
-            remedy="Give yourself the right to, or let git ignore it.",
+            remedy="Change its permissions, or let git ignore it.",
         ) from None
 
 
@@ -228,7 +228,7 @@ def _kept_back(path: str, tracked: bool) -> str:
     if _SECRETS.search(path) and not _BUT.search(path):
         return "secrets: inv env.set gives them to the server"
     if _BUNDLE.search(path):
-        return "it holds a private key"
+        return "it contains a private key"
     if _DATABASE.search(path) and not tracked:
         return "a database that git does not track"
     return ""
@@ -244,7 +244,7 @@ def _entry(file: Path, path: str) -> Entry | LeftOut | None:
         return None  # a folder in a file's place, a socket: no part of a release
     content = file.read_bytes()
     if _is_private_key(path, content):
-        return LeftOut(path, "it holds a private key")
+        return LeftOut(path, "it contains a private key")
     kind = "x" if status.st_mode & stat.S_IXUSR else "f"
     return Entry(path, kind, hashlib.sha256(content).hexdigest())
 

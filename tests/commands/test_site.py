@@ -243,6 +243,26 @@ def test_held_visitors_find_no_socket_until_they_are_let_go(held, layout) -> Non
     assert not held.at(layout.hold_file).exists()
 
 
+def test_the_proxy_is_told_for_whom_it_shall_be_patient(sites, layout, listen) -> None:
+    """Where the file is missing it is: a site of an older version never says so."""
+    sites.program("docker", DOCKER)
+    for release in ("R1", "R2"):
+        listen(release)
+    unheld = sites.at(layout.site_dir) / "unheld"
+    sites.run(site.switch(layout, "R1"), stdin=b"{}")
+    assert not unheld.exists()
+    claim(sites, layout, "a.test")
+    assert unheld.exists()
+    sites.run(site.hold(layout, "R1", "c1", 0))
+    assert not unheld.exists()
+    claim(sites, layout, "a.test")  # as a deploy does before it switches
+    assert not unheld.exists()
+    sites.run(site.switch(layout, "R2"), stdin=b"{}")
+    assert not unheld.exists()
+    sites.run(site.resume(layout))
+    assert unheld.exists()
+
+
 def test_it_is_the_same_socket_that_comes_back(held, layout) -> None:
     folder = held.at(layout.run_dir)
     before = (folder / "R1.held").stat().st_ino

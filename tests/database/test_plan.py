@@ -75,15 +75,15 @@ BREAKING = {
         migrations.AddConstraint(
             "Item", models.UniqueConstraint(fields=["name"], name="one_name")
         ),
-        "demands one_name of Item",
+        "adds the constraint one_name to Item",
     ),
     "columns that may no longer be the same together": (
         migrations.AlterUniqueTogether("Item", {("name", "note")}),
-        "demands unique name, note of Item",
+        "makes name, note of Item unique",
     ),
     "a column whose values may no longer be the same": (
         migrations.AlterField("Item", "name", text(unique=True)),
-        "demands unique Item.name",
+        "makes Item.name unique",
     ),
     "a column of another type": (
         migrations.AlterField("Item", "name", models.IntegerField()),

@@ -143,7 +143,7 @@ def test_compress_names_what_is_no_directory(site: Site) -> None:
     done = site.run("manage.py", "compress", "nowhere")
     assert (done.returncode, done.stderr.splitlines()[0]) == (
         2,
-        "nowhere is no directory.",
+        "nowhere is not a directory.",
     )
 
 

@@ -29,6 +29,17 @@ def _trust_anybody() -> ssl.SSLContext:
     return context
 
 
+def _parts(values: dict[str, str], files: dict[str, bytes]) -> str:
+    """A form with files, whose bytes http.client makes of the same characters."""
+    form = 'Content-Disposition: form-data; name="{}"'
+    parts = [f"{form.format(name)}\r\n\r\n{value}" for name, value in values.items()]
+    parts += [
+        f'{form.format(name)}; filename="a.png"\r\n\r\n{content.decode("latin-1")}'
+        for name, content in files.items()
+    ]
+    return "".join(f"--PART\r\n{part}\r\n" for part in parts) + "--PART--\r\n"
+
+
 class Browser:
     """Visits one site at one address, and keeps its cookies; `trust` checks certificates."""
 
@@ -41,15 +52,18 @@ class Browser:
     def get(self, path: str, *, scheme: str = "https", **headers: str) -> Answer:
         return self.request("GET", path, scheme=scheme, headers=headers)
 
-    def post_form(self, path: str, values: dict[str, str]) -> Answer:
+    def post_form(
+        self, path: str, values: dict[str, str], files: dict[str, bytes] | None = None
+    ) -> Answer:
         """Fill the form on `path` in, as a person does, and send it."""
         token = re.search(r'csrfmiddlewaretoken" value="([^"]+)"', self.get(path).text)
         assert token, "no form on the page"
-        body = urlencode({"csrfmiddlewaretoken": token[1], **values})
-        headers = {
-            "Content-Type": "application/x-www-form-urlencoded",
-            "Referer": f"https://{self.domain}{path}",
-        }
+        values = {"csrfmiddlewaretoken": token[1], **values}
+        kind = "application/x-www-form-urlencoded"
+        body = urlencode(values)
+        if files:
+            kind, body = "multipart/form-data; boundary=PART", _parts(values, files)
+        headers = {"Content-Type": kind, "Referer": f"https://{self.domain}{path}"}
         return self.request("POST", path, body=body, headers=headers)
 
     def request(

@@ -43,14 +43,14 @@ def project(new_project, server) -> Project:
 
 
 def migrate(
-    project: Project, name: str, operation: str, before: str = "0001_initial"
+    project: Project, name: str, operation: str, before: str = "0002_entry_picture"
 ) -> None:
     text = HEAD.format(before=before, operation=operation)
     project.write(f"mysite/migrations/{name}.py", text)
 
 
 def add_mood(project: Project) -> None:
-    migrate(project, "0002_mood", ADD_NULLABLE)
+    migrate(project, "0003_mood", ADD_NULLABLE)
     project.replace("mysite/models.py", "    created =", f"{FIELD}    created =")
 
 
@@ -76,14 +76,14 @@ def test_a_migration_is_rehearsed_snapshotted_and_applied_while_the_site_answers
     with watching(server, DOMAIN) as watch:
         done = project.deploy()
     assert re.search(
-        r"✓ Rehearse: mysite\.0002_mood \d+\.\d\d s, on a copy made in", done.text
+        r"✓ Rehearse: mysite\.0003_mood \d+\.\d\d s, on a copy made in", done.text
     )
     assert re.search(r"✓ Snapshot: /home/mysite_prod/backups/before-", done.text)
     assert re.search(r"✓ Migrate: 1 applied in", done.text)
     assert watch.failures == []
     assert version(server) == "new"
     assert set(watch.acknowledged) <= written(server)
-    assert "mysite.0002_mood" in project.inv("releases").text
+    assert "mysite.0003_mood" in project.inv("releases").text
     assert not server.run("ls /home/mysite_prod/data | grep rehearsal || true")
 
 
@@ -91,7 +91,7 @@ def test_what_the_old_release_cannot_live_with_is_made_on_a_copy(
     project, server
 ) -> None:
     """It never meets the column that it does not write; its visitors wait, and none fails."""
-    migrate(project, "0002_score", ADD_REQUIRED)
+    migrate(project, "0003_score", ADD_REQUIRED)
     project.replace(
         "mysite/models.py",
         "    created =",
@@ -122,7 +122,7 @@ def test_a_rollback_undoes_what_the_older_release_does_not_know(
     project.deploy()
     done = project.inv("rollback")
     assert done.status == 1
-    assert "undoes mysite.0002_mood" in done.text
+    assert "undoes mysite.0003_mood" in done.text
     assert version(server) == "new"
     with watching(server, DOMAIN) as watch:
         done = project.inv("rollback", "--yes")
@@ -139,7 +139,7 @@ def test_a_rollback_over_a_dropped_column_undoes_it_first(project, server) -> No
     give_version(project, "with a mood")
     project.deploy()
     drop = 'migrations.RemoveField("entry", "mood")'
-    migrate(project, "0003_no_mood", drop, before="0002_mood")
+    migrate(project, "0004_no_mood", drop, before="0003_mood")
     project.replace("mysite/models.py", FIELD, "")
     give_version(project, "new")
     project.deploy()
@@ -155,19 +155,19 @@ def test_a_rollback_over_a_dropped_column_undoes_it_first(project, server) -> No
 
 
 def test_a_rollback_that_cannot_undo_refuses_and_says_why(project, server) -> None:
-    migrate(project, "0002_oneway", CANNOT_BE_UNDONE)
+    migrate(project, "0003_oneway", CANNOT_BE_UNDONE)
     give_version(project, "new")
     project.deploy()
     done = project.inv("rollback", "--yes")
     assert done.status == 1
-    assert "mysite.0002_oneway" in done.text
+    assert "mysite.0003_oneway" in done.text
     assert "cannot be undone" in done.text
     assert "--restore-database" in done.text
     assert version(server) == "new"
 
 
 def test_restoring_the_database_says_first_how_much_is_lost(project, server) -> None:
-    migrate(project, "0002_oneway", CANNOT_BE_UNDONE)
+    migrate(project, "0003_oneway", CANNOT_BE_UNDONE)
     give_version(project, "new")
     project.deploy()
     browser = Browser(server.address, DOMAIN)
@@ -214,8 +214,8 @@ def test_what_would_be_lost_or_broken_is_refused_before_any_visitor_notices(
 ) -> None:
     """Three deploys and a rollback that must not be: one server, for they take a while."""
     server.run("touch /home/mysite_prod/media/cat.png")
-    migrate(project, "0002_work", "")
-    path = "mysite/migrations/0002_work.py"
+    migrate(project, "0003_work", "")
+    path = "mysite/migrations/0003_work.py"
     project.write(path, project.read(path) + WORKS_OUTSIDE)
     home = project.read("mysite/templates/home.html")
     with watching(server, DOMAIN) as watch:

@@ -134,13 +134,13 @@ def test_a_rollback_tells_how_migrations_would_be_undone(project, server) -> Non
         *("Prepare", "Snapshot", "Rehearse"),
         *("Hold", "Undo", "Start", "Switch", "Clean up", "Prune"),
     ]
-    assert "asked here: This undoes <migration>" in done.text
+    assert "would ask: This undoes <migration>" in done.text
 
 
 def test_where_nothing_has_changed_it_says_so(new_project, project, server) -> None:
     project.deploy()
     done = project.inv("deploy", "--dry-run", "--verbose")
-    assert "There is nothing to be done." in done.text
+    assert "There is nothing to do." in done.text
 
 
 def test_what_stands_in_the_way_is_told_by_a_dry_run_too(project) -> None:

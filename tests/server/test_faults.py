@@ -84,14 +84,14 @@ def migration(body: str) -> Callable[[Project], None]:
 
     def write(project: Project) -> None:
         project.write(
-            "mysite/migrations/0002_fault.py",
+            "mysite/migrations/0003_fault.py",
             "import os, time\n"
             "from django.db import migrations\n\n\n"
             "def run(apps, editor):\n"
             "    live = 'STAGETOOLS_REHEARSAL' not in os.environ\n"
             f"    {body}\n\n\n"
             "class Migration(migrations.Migration):\n"
-            "    dependencies = [('mysite', '0001_initial')]\n"
+            "    dependencies = [('mysite', '0002_entry_picture')]\n"
             "    operations = [migrations.RunPython(run, migrations.RunPython.noop)]\n",
         )
 
@@ -224,10 +224,10 @@ def well(server: Server, project: Project, number: int) -> Iterator[tuple[str, s
     git(project, "checkout", "-q", ".")
     git(project, "clean", "-qfd")
     give_version(project, old)
-    if "0002_fault" in server.run(
+    if "0003_fault" in server.run(
         "docker exec $(docker ps -q --filter label=stagetools.system | head -1) python manage.py showmigrations mysite"
     ):
-        project.inv("manage", "migrate mysite 0001")
+        project.inv("manage", "migrate mysite 0002")
     project.deploy()
     commit(project)
     yield old, new

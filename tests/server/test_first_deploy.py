@@ -112,6 +112,25 @@ def test_a_form_post_is_stored(browser) -> None:
     assert words in browser.get("/").text
 
 
+def test_an_upload_is_stored_and_served(browser, server) -> None:
+    """Of 3 MB, so that it is in flight on the disk."""
+    picture = b"\x89PNG\r\n\x1a\n" + bytes(3_000_000)
+    line = {"name": "A visitor", "message": "Look at this"}
+    assert browser.post_form("/", line, {"picture": picture}).status == 302
+    address = re.search(r'<img src="(/media/[^"]+\.png)"', browser.get("/").text)
+    assert address
+    answer = browser.get(address[1])
+    assert (answer.status, answer.body) == (200, picture)
+    assert answer.headers["content-type"] == "image/png"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    refused = browser.post_form("/", line, {"picture": b"<script>1</script>"})
+    assert refused.status == 422
+    stored = server.run("find /home/mysite_prod/media -type f").split()
+    assert [path.rpartition("/")[2] for path in stored] == [
+        address[1].rpartition("/")[2]
+    ]
+
+
 def test_logs_show_the_request(browser, project) -> None:
     browser.get("/no-such-page-for-the-log")
     done = project.inv("logs", "--tail", "50")

@@ -97,6 +97,12 @@ def test_what_a_command_says_reads_and_ends_with_is_its_own(project) -> None:
     assert "django_migrations" in project.inv("manage", f"shell -c '{database}'").text
 
 
+def test_there_is_a_shell_for_the_database(project) -> None:
+    done = project.inv("manage", "dbshell -- 'select count(*) from mysite_entry'")
+    assert done.status == 0
+    assert re.search(r"\(\d+,\)", done.text)
+
+
 def test_what_a_command_prints_is_not_kept_in_the_journal(project) -> None:
     """It may be a dump of all customers."""
     assert (
@@ -229,6 +235,20 @@ def test_a_request_that_outlasts_the_drain_is_counted(server, project) -> None:
     ), done
 
 
+# --- words as people type them ------------------------------------------------------------
+
+
+def test_words_reach_the_server_as_they_were_typed(project) -> None:
+    said = project.inv("manage", "showmigrations", "mysite")
+    assert "[X] 0001_initial" in said.text, str(said)
+    assert "sessions" not in said.text
+    plan = project.inv("manage", "--", "migrate", "--plan")
+    assert "No planned migration operations" in plan.text, str(plan)
+    done = project.inv("env.set", "FIRST=1", "SECOND=two words")
+    assert (done.status, done.text.count("Switch: ")) == (0, 1), str(done)
+    assert project.inv("env.get", "SECOND").text == "two words\n"
+
+
 # --- what is typed wrongly, and who goes before the end -----------------------------------
 
 
@@ -236,8 +256,8 @@ def test_a_request_that_outlasts_the_drain_is_counted(server, project) -> None:
     ("words", "said"),
     [
         (["manage", "shell -c 'x"], "a quote in it is not closed"),
-        (["deploy", "--wait", "x"], "--wait wants a whole number"),
-        (["logs", "--tail", "many"], "--tail wants a whole number"),
+        (["deploy", "--wait", "x"], "--wait must be a whole number"),
+        (["logs", "--tail", "many"], "--tail must be a whole number"),
         (["env.set", "no name=1"], "is not KEY=VALUE"),
     ],
 )

@@ -82,11 +82,14 @@ class Site:
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         """While the block runs, visitors find no socket."""
-        self.server.run(f"mv {self.socket} {self.layout.run_dir}/held")
+        unheld = self.layout.site_dir / "unheld"
+        self.server.run(f"rm {unheld}; mv {self.socket} {self.layout.run_dir}/held")
         try:
             yield
         finally:
-            self.server.run(f"mv {self.layout.run_dir}/held {self.socket}")
+            self.server.run(
+                f"mv {self.layout.run_dir}/held {self.socket}; touch {unheld}"
+            )
 
     def ask(
         self, path: str = "/version", *, patience: float = 20, **request: object
@@ -208,6 +211,27 @@ def test_endless_headers_are_an_error_and_cost_the_proxy_little(shop, blog) -> N
         assert blog.ask() == (200, "blog one")
     assert set(answers) <= {0, 502}  # the proxy tries a GET again for 30 s
     assert memory_of_proxy(shop.server) - before < 60
+
+
+def test_a_stopped_site_is_told_in_words_and_soon(shop, blog) -> None:
+    blog.server.run(f"docker stop --time 5 {blog.container}")
+    began = time.monotonic()
+    status, page = blog.ask()
+    assert (status, 9 < time.monotonic() - began < 15) == (502, True)
+    assert "This site does not answer at the moment" in page
+    assert shop.ask() == (200, "shop one")
+    blog.server.run(f"(sleep 2; docker start {blog.container}) >/dev/null 2>&1 &")
+    assert blog.ask() == (200, "blog one")  # who comes while it starts, waits for it
+
+
+def test_visitors_of_a_held_site_are_not_sent_away_so_soon(blog) -> None:
+    blog.server.run(site.hold(blog.layout, blog.release, blog.container, 0).text)
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(blog.ask, patience=25)
+        time.sleep(13)
+        assert not answer.done()
+        blog.server.run(site.resume(blog.layout).text)
+        assert answer.result() == (200, "blog one")
 
 
 def test_a_neighbour_with_a_sockets_name_does_not_hold_a_drain_up(shop, blog) -> None:
@@ -364,6 +388,10 @@ def test_bodies_that_begin_while_visitors_wait_arrive_whole_and_unmixed(
     """With Caddy's own `request_buffers` some came with the bodies of others."""
     sizes = [10, 1_000, 100_000, 250_000, 300_000, MB, 3 * MB // 2] * 3
     bodies = [bytes([65 + n]) * (size + n) for n, size in enumerate(sizes)]
+
+    # else it refuses such bodies for a minute after the slow ones of another test
+    shop.server.run(f"docker restart --time 5 {shop.container}")
+    assert shop.ask() == (200, "shop one")
 
     def send(of: Site, body: bytes) -> tuple[int, str]:
         return of.ask("/digest", method="POST", body=body, patience=40)

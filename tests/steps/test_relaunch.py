@@ -217,7 +217,7 @@ def test_a_restore_serves_the_older_release_with_its_snapshot(desk) -> None:
         *("Prepare", "Restore", "Start", "Switch", "Drain", "Clean up", "Prune"),
     ]
     assert world.of("data.seed")["snapshot"] == f"before-{OLD}"
-    assert "written in the last 3 h is lost" in scene.output.getvalue()
+    assert "written in the last 3 h will be lost" in scene.output.getvalue()
     own = scene.layout.data_copy(NEW)
     assert f"STAGETOOLS_DATA={own}\n" in world.sent["files.write_text"].decode()
     assert world.of("data.retire")["live"] == own
@@ -267,7 +267,7 @@ def test_a_snapshot_that_is_gone_is_told_before_anything_is_done(desk) -> None:
 def test_nothing_is_lost_unless_the_answer_is_yes(desk) -> None:
     scene = desk(yes=False)
     error = refused(relaunch.rollback, scene, restore_database=True)
-    assert "is lost from the live database" in error.what
+    assert "will be lost from the live database" in error.what
     assert scene.world.names == [*LOOKED, "data.snapshot_age", "true"]
     assert error.untouched == f"{OLD} goes on serving. Its database was not touched."
 

@@ -86,7 +86,13 @@ def test_the_domains_are_those_that_are_served(desk) -> None:
     assert "site     shop.test\n" in printed(stage)
 
 
-@pytest.mark.parametrize("command", ["shell -c 'x", "", "   ", 'a "'])
+@pytest.mark.parametrize("command", ["", "   "])
+def test_no_command_at_all_is_refused(desk, command: str) -> None:
+    with pytest.raises(UsageError, match="No command was given"):
+        running.manage(desk(WELL), command)
+
+
+@pytest.mark.parametrize("command", ["shell -c 'x", 'a "'])
 def test_a_command_whose_quotes_are_not_closed_is_refused(desk, command: str) -> None:
     with pytest.raises(UsageError, match="a quote in it is not closed") as caught:
         running.manage(desk(WELL), command)

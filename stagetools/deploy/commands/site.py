@@ -27,12 +27,13 @@ def claim_domains(
 ) -> Command:
     """Let the proxy find the installation under these domains, and under no other.
 
-    `max_body` is the largest body that it lets through, in bytes. Exits `TAKEN` and prints `<domain> <installation>` when another one has a domain
+    `max_body` is the largest body that it lets through, in bytes. That its visitors wait no
+    longer than for a start is said as well, unless they are held right now. Exits `TAKEN` and prints `<domain> <installation>` when another one has a domain
     already; then nothing was claimed.
     """
     return script(
         """
-        web=$1 name=$2 tls=$3 limit=$4 taken=$5; shift 5
+        web=$1 name=$2 tls=$3 limit=$4 taken=$5 hold=$6; shift 6
         site=$web/sites/$name
         exec 9>/run/lock/stagetools-domains.lock; flock 9
         for domain in "$@"; do
@@ -42,6 +43,7 @@ def claim_domains(
         printf '%s\\n' "$@" >"$site/site"
         : >"$site/$limit"
         for file in "$site"/max_body_*; do test "$file" = "$site/$limit" || rm -f "$file"; done
+        test -e "$hold" || : >"$site/unheld"
         if test "$tls" = yes; then : >"$site/tls"; else rm -f "$site/tls"; fi
         for domain in "$@"; do ln -sfn "../sites/$name" "$web/hosts/$domain"; done
         for link in "$web"/hosts/*; do
@@ -55,6 +57,7 @@ def claim_domains(
         "yes" if tls else "no",
         _limit(max_body),
         TAKEN,
+        layout.hold_file,
         *domains,
     )
 

@@ -13,6 +13,9 @@ test "$(readlink current.sock)" = "run/$release.sock" || {
 }
 printf '%s %s\n' "$container" "$release" >"$hold.new"
 mv -T "$hold.new" "$hold"
+# From here on the proxy is patient, for new visitors too; the wait is for one who has just
+# come, and whom it has already asked for less.
+test ! -e unheld || { rm -f unheld; sleep 0.2; }
 rm -rf "run/$release.held"
 # Where the site's own code has removed it, its visitors wait already.
 mv -T "run/$release.sock" "run/$release.held" 2>/dev/null || test ! -e "run/$release.sock"

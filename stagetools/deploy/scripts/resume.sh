@@ -19,3 +19,4 @@ else
   docker rm --force "$container" >/dev/null 2>&1 || true
 fi
 rm -rf "run/$release.held" "$hold"
+: >unheld

@@ -34,9 +34,10 @@ _NEXT = 300 * 10**6  # bytes: the layers that a change of dependencies makes
 def refuse_placeholders(config: StageConfig) -> None:
     """No authority certifies example.com: say so before anything is done."""
     if config.tls == "acme" and not config.acme_ca and config.placeholder_domains:
+        many = config.placeholder_domains
+        what = "is a placeholder" if len(many) == 1 else "are placeholders"
         raise UsageError(
-            f"{', '.join(config.placeholder_domains)} is a placeholder,"
-            " which no authority certifies.",
+            f"{', '.join(many)} {what}: no authority issues a certificate for that.",
             remedy="Set domains in deploy.toml to your own, with DNS that points to the"
             ' server. To try without one: tls = "internal".',
         )
@@ -151,7 +152,7 @@ def ask_about_closed_ports(addresses: set[str], ask: Callable[[str], None]) -> N
         ask(
             f"{ports} of {', '.join(sorted(addresses))} cannot be reached from here: a firewall"
             " of the server or of its provider, perhaps. Then no visitor comes in, nor the"
-            " authority that is to make the certificate. Go on?"
+            " authority that is to issue the certificate. Continue?"
         )
 
 

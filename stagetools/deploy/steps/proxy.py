@@ -19,7 +19,7 @@ from stagetools.errors import CommandFailed, StageError
 __all__ = ["claim", "claim_domains", "ensure_proxy", "is_ready", "visit"]
 
 _FILES = ("compose.yaml", "Caddyfile")  # in the order in which their hash is taken
-VERSION = 2
+VERSION = 3
 """Of these files. One server's projects may come from several versions of the template: the
 newest files stay, whoever deploys."""
 _DEFAULT = "# Caddy's own choice of ACME authorities"
@@ -142,7 +142,7 @@ def visit(host: Host, config: StageConfig, release: str, container: str) -> Outc
                 f"Visit: {domain} does not answer over {scheme}: {said_by_probe(error.output)}.",
                 untouched=f"The release {release} runs, and serves the domains that answer.",
                 remedy=f"Does DNS point {domain} to this server, and are ports 80 and 443 open?"
-                " Mend that: the certificate is then made at the next visit.",
+                " Fix that: the certificate is then issued at the next visit.",
             ) from None
     return changed(f"{', '.join(config.domains)} answers over {scheme}")
 

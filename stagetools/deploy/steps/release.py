@@ -229,7 +229,7 @@ def switch(host: Host, layout: Layout, entry: Record, *, held: str = "") -> Outc
         if error.status != site.LATE:
             raise
         raise StageError(
-            "Switch: the visitors had waited too long, so the release before went on.",
+            "Switch: the visitors had waited too long, so the previous release goes on serving.",
             remedy="Try again at a quieter time.",
         ) from None
     return changed(f"{entry.release} serves")
@@ -250,7 +250,7 @@ def drain_and_stop(
     again, and the new one is forgotten; raises SwitchedBack. `limit` is in seconds.
     """
     if old is None:
-        return unchanged("none served before")
+        return unchanged("no release served before")
     late = _late(host.run(site.drain(layout, old.release, limit)), limit)
     if sick := _failed_since(host, new):
         host.run(site.switch_back(layout, old.release, forget=release))

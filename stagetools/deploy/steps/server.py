@@ -75,7 +75,7 @@ def bootstrap(
         raise StageError(
             "The server does not run systemd.",
             untouched="Nothing was changed.",
-            remedy="Take one that does: any Debian or Ubuntu, on a machine of its own.",
+            remedy="Use one that does: any Debian or Ubuntu, on a machine of its own.",
         )
     wanted = packages(facts)
     if _DOCKERS_OWN[0] in wanted:
