@@ -265,6 +265,7 @@ def test_a_release_that_was_held_serves_again(machine, layout, holding, end) -> 
     assert "docker unpause old-id" in machine.said
     assert not holding.hold.exists()
     assert holding.current.readlink() == Path(f"run/{OLD}.sock")
+    assert (holding.site / "unheld").exists()
 
 
 @pytest.mark.parametrize("end", ENDS)

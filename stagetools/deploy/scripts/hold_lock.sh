@@ -55,6 +55,7 @@ undo_hold() {
     rm -f "$run.held"
   fi
   rm -f "$base.hold"
+  { : >"$site/unheld"; } 2>/dev/null || true # a site that was removed meanwhile has no such directory
 }
 
 # A line from a slow client waits behind its upload: the bytes of that are as good.
