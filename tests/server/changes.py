@@ -221,7 +221,7 @@ class Changes:
 
     def _restored(self, said: str, asked: float) -> Restored:
         said = " ".join(said.split())
-        lost = re.search(r"last (\d+) (s|min|h) is lost", said)
+        lost = re.search(r"last (\d+) (s|min|h) will be lost", said)
         snapshot = re.search(r"before-\d{8}-\d{6}-\w+", said)
         assert lost, str(said)
         assert snapshot, str(said)
