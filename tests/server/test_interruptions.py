@@ -276,7 +276,8 @@ def judge_words(seen: Seen) -> None:
     for name in re.findall(rf"({RELEASE.pattern}) serves", words):
         assert name == after.release, f"{after.release} serves"
     if re.search(
-        r"What served goes on|[Nn]othing (was|has) changed|left as it was", words
+        r"(What served|The live release) goes on|[Nn]othing (was|has) changed|left as it was",
+        words,
     ):
         assert seen.same, f"{after.release} serves"
     if re.search(r"database was not touched", words):
