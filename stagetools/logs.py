@@ -35,8 +35,9 @@ class RequestIdFilter(logging.Filter):
 class LineFormatter(logging.Formatter):
     r"""Writes an event on one line, a traceback too: its line ends become `\n`.
 
-    `inv logs` gives a traceback its lines back. On one line, so that `--grep` finds the whole of it, and a path that a client made up can neither
-    forge a line nor steer a terminal. The time is UTC.
+    On one line, so that `--grep` finds the whole of it, and a path that a client made up can
+    neither forge a line nor steer a terminal; `inv logs` gives a traceback its lines back.
+    The time is UTC.
     """
 
     converter = staticmethod(time.gmtime)

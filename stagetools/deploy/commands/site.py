@@ -28,8 +28,9 @@ def claim_domains(
     """Let the proxy find the installation under these domains, and under no other.
 
     `max_body` is the largest body that it lets through, in bytes. That its visitors wait no
-    longer than for a start is said as well, unless they are held right now. Exits `TAKEN` and prints `<domain> <installation>` when another one has a domain
-    already; then nothing was claimed.
+    longer than for a start is said as well, unless they are held right now. Exits `TAKEN` and
+    prints `<domain> <installation>` when another one has a domain already; then nothing was
+    claimed.
     """
     return script(
         """

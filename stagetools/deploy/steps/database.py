@@ -169,8 +169,8 @@ def agree(
 ) -> None:
     """Ask before what visitors would notice; `ask` raises unless the answer is yes.
 
-    `allow_breaking` is an answer given beforehand. `wait` is for how many seconds all visitors will wait; 0 where the live database is
-    migrated while they are served.
+    `allow_breaking` is an answer given beforehand. `wait` is for how many seconds all
+    visitors will wait; 0 where the live database is migrated while they are served.
     """
     if plan.breaking and not wait and not allow_breaking:
         ask(
