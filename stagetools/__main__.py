@@ -14,7 +14,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from stagetools.comparison import (
+from stagetools.errors import StageError
+from stagetools.naming.comparison import (
     ATTRIBUTES,
     Difference,
     compare_account,
@@ -22,9 +23,8 @@ from stagetools.comparison import (
     compare_systems,
     entries_of,
 )
-from stagetools.errors import StageError
-from stagetools.inspection import look_here, values_of_process
-from stagetools.system import Source, System
+from stagetools.naming.inspection import look_here, values_of_process
+from stagetools.naming.system import Source, System
 from stagetools.utils import get_actual_system_from_name, get_expected_system_from_name
 
 __all__ = ["main"]

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from stagetools.system import System
+from stagetools.naming.system import System
 
 __all__ = ["BUILD", "add_source_dir", "adopt", "stand_in"]
 

@@ -46,7 +46,7 @@ def _applications() -> dict[str, Any]:
     refuse_unnamed(SYSTEM)
     from django.core.asgi import get_asgi_application
 
-    from stagetools import rehearsal
+    from stagetools.web import rehearsal
 
     http = get_asgi_application()
     rehearsal.prepare()

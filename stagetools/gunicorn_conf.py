@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from stagetools.logs import to_stdout
+from stagetools.settings.logs import to_stdout
 
 bind = os.environ.get("STAGETOOLS_BIND", "127.0.0.1:8000")
 workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
@@ -38,8 +38,8 @@ worker_tmp_dir = str(_MEMORY) if _MEMORY.is_dir() else None
 
 def post_worker_init(worker: Any) -> None:
     """Tell the guard of slow bodies how many threads they may not all have."""
-    if "stagetools.bodies" in sys.modules:
-        sys.modules["stagetools.bodies"].GUARD.threads = worker.cfg.threads
+    if "stagetools.web.bodies" in sys.modules:
+        sys.modules["stagetools.web.bodies"].GUARD.threads = worker.cfg.threads
 
 
 def when_ready(server: Any) -> None:

@@ -6,10 +6,10 @@ import sys
 from contextlib import suppress
 from importlib.util import find_spec
 
-from stagetools.commands import own_command
 from stagetools.errors import StageError
-from stagetools.places import checkout_dir
-from stagetools.system import Source
+from stagetools.installed.commands import own_command
+from stagetools.naming.places import checkout_dir
+from stagetools.naming.system import Source
 
 __all__ = ["main"]
 

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
 from stagetools.health import PATH as HEALTH_PATH
-from stagetools.logs import REQUEST_ID
+from stagetools.settings.logs import REQUEST_ID
 
 __all__ = ["RequestMiddleware", "client_address"]
 

@@ -1,7 +1,7 @@
 """The two values that production may not start without."""
 
 from stagetools.config import Config
-from stagetools.system import System
+from stagetools.naming.system import System
 
 __all__ = ["hosts_of", "secret_key_of", "why_unfit"]
 

@@ -1,7 +1,7 @@
 """What `stagetools.wsgi` and `stagetools.asgi` do before they serve anybody."""
 
 from stagetools.errors import ConfigError
-from stagetools.system import Source, System
+from stagetools.naming.system import Source, System
 
 __all__ = ["load_urls", "refuse_unnamed"]
 

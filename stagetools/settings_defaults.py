@@ -27,11 +27,11 @@ import aaa_env_setup
 import django
 
 from stagetools.config import Config
-from stagetools.csp import csp_middleware, csp_settings
-from stagetools.logs import logging_settings
-from stagetools.mail import mail_settings
+from stagetools.naming.system import System
 from stagetools.secret_key import hosts_of, secret_key_of
-from stagetools.system import System
+from stagetools.settings.csp import csp_middleware, csp_settings
+from stagetools.settings.logs import logging_settings
+from stagetools.settings.mail import mail_settings
 
 SYSTEM: System = aaa_env_setup.SYSTEM
 CONFIG = Config.of(SYSTEM.core_repo)

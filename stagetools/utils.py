@@ -5,14 +5,14 @@ import os
 import re
 from pathlib import Path
 
-from stagetools.places import (
+from stagetools.naming.places import (
     Place,
     checkout_dir,
     installation_dirs,
     look_for_name,
     venv_dir,
 )
-from stagetools.system import System, split_name
+from stagetools.naming.system import System, split_name
 
 __all__ = ["get_actual_system_from_name", "get_expected_system_from_name"]
 

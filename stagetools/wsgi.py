@@ -13,8 +13,8 @@ def _application() -> Any:
     refuse_unnamed(SYSTEM)
     from django.core.wsgi import get_wsgi_application
 
-    from stagetools import rehearsal
-    from stagetools.bodies import guarded
+    from stagetools.web import rehearsal
+    from stagetools.web.bodies import guarded
 
     loaded = get_wsgi_application()
     rehearsal.prepare()

@@ -10,11 +10,17 @@ from invoke import Collection, task
 from invoke.main import program
 
 from aaa_env_setup import SYSTEM
-from stagetools import readiness
-from stagetools.deploy import environment, pipeline, relaunch, removal, running
 from stagetools.deploy.config import load, remember
-from stagetools.deploy.dry import DryTerminal
-from stagetools.deploy.stage import open_stage
+from stagetools.deploy.host.dry import DryTerminal
+from stagetools.deploy.tasks import (
+    environment,
+    pipeline,
+    readiness,
+    relaunch,
+    removal,
+    running,
+)
+from stagetools.deploy.tasks.stage import open_stage
 from stagetools.deploy.terminal import Terminal, number, told
 from stagetools.deploy.tree import read_tree
 from stagetools.deploy.typed import take

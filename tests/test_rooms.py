@@ -17,7 +17,12 @@ MODULES = {
     if path != LIBRARY / "__init__.py"
 }
 
-# What each room of the deploy may import of stagetools, besides itself.
+# --- the rooms: what each may import of stagetools, besides itself ---------------------------
+
+NAMING = {"errors", "naming.system"}
+FINDING = NAMING | {"config", "naming.places", "utils"}
+DEFAULTS = NAMING | {"config", "secret_key", "settings.csp", "settings.logs", "settings.mail"}  # fmt: skip
+# Parts of the deploy that see no server and no file of its own.
 PURE = {
     "deploy.shell",
     "deploy.limits",
@@ -25,47 +30,85 @@ PURE = {
     "deploy.layout",
     "deploy.standing",
 }
-AT_THE_EDGE = {"deploy.config", "deploy.host", "deploy.tree"}
+AT_THE_EDGE = {"deploy.config", "deploy.host.host", "deploy.tree"}
 MAY_IMPORT: dict[str, set[str]] = {
+    # the top: names that projects, images and servers call
+    "errors": set(),
+    "config": {"errors"},
+    "probe": set(),
+    "utils": NAMING | {"naming.places"},
+    "adopted": {"naming.system"},
+    "manage": NAMING | {"installed.commands", "naming.places"},
+    "__main__": FINDING | {"naming.comparison", "naming.inspection"},
+    "secret_key": NAMING | {"config"},
+    "settings_defaults": DEFAULTS,
+    "settings_defaults_with_sqlite": {"settings_defaults"},
+    "settings_defaults_with_postgresql": {"settings_defaults"},
+    "gunicorn_conf": {"settings.logs", "static"},
+    "serving": NAMING,
+    "wsgi": {"serving", "web.bodies", "web.rehearsal"},
+    "asgi": {"serving", "web.rehearsal"},
+    # and the middleware, which stands under its names in settings
+    "health": set(),
+    "static": set(),
+    "media": set(),
+    "requests": {"health", "settings.logs"},
+    # what a name says, where it is looked for, and whether it is so
+    "naming.system": {"errors"},
+    "naming.places": NAMING | {"config"},
+    "naming.comparison": {"naming.system"},
+    "naming.inspection": NAMING | {"naming.comparison"},
+    # what the settings are made of
+    "settings.csp": {"errors"},
+    "settings.logs": NAMING | {"config"},
+    "settings.mail": NAMING | {"config"},
+    # around the site, in the web container
+    "web.bodies": set(),
+    "web.rehearsal": set(),
+    # what an installed project has outside of its directory
+    "installed.units": {"naming.system"},
+    "installed.etc": {"naming.system", "installed.units"},
+    "installed.commands": FINDING | {"installed.etc"},
+    # in an image: while it is built, and when a deploy asks it
+    "image": set(),
+    "database": {"wsgi", "errors", "web.rehearsal"},  # its __main__ starts the site on a copy
+    # the deploy: words and numbers
     "deploy.shell": set(),
     "deploy.limits": set(),
     "deploy.facts": set(),
-    "deploy.layout": {"system"},
+    "deploy.layout": {"naming.system"},
     "deploy.standing": set(),
     "deploy.lines": set(),
     "deploy.typed": set(),
-    "deploy.commands": {"deploy.shell", "deploy.layout", "deploy.limits"},
     "deploy.config": {"errors"},
     "deploy.tree": {"errors"},
-    "deploy.host": {"deploy.shell"},
-    "deploy.hostkeys": {"errors", "deploy.limits"},
-    "deploy.ssh": {"errors", "deploy.config", "deploy.host", "deploy.hostkeys", "deploy.limits", "deploy.shell"},
-    "deploy.fence": {"errors", "deploy.host"} | PURE,
-    "deploy.steps": {"errors", "deploy.commands", "deploy.fence"} | PURE | AT_THE_EDGE,
+    "deploy.commands": {"deploy.shell", "deploy.layout", "deploy.limits"},
+    # the way to the server
+    "deploy.host.host": {"deploy.shell"},
+    "deploy.host.keys": {"errors", "deploy.limits"},
+    "deploy.host.ssh": {"errors", "deploy.config", "deploy.host.host", "deploy.host.keys", "deploy.limits", "deploy.shell"},
+    "deploy.host.fence": {"errors", "deploy.host.host"} | PURE,
+    "deploy.host.dry": {"deploy.host.host", "deploy.shell", "deploy.terminal"},
+    # what is done there, and told
+    "deploy.steps": {"errors", "deploy.commands", "deploy.host.fence"} | PURE | AT_THE_EDGE,
     "deploy.terminal": {"errors", "deploy.steps"},
-    "deploy.dry": {"deploy.host", "deploy.shell", "deploy.terminal"},
-    "deploy.stage": {"system", "deploy.dry", "deploy.ssh", "deploy.terminal", "deploy.steps"} | PURE | AT_THE_EDGE,
-    "deploy.change": {"errors", "deploy.commands", "deploy.limits", "deploy.shell", "deploy.stage", "deploy.steps", "deploy.terminal", "deploy.facts", "deploy.standing"},
-    "deploy.on_copy": {"errors", "deploy.change", "deploy.commands", "deploy.limits", "deploy.steps", "deploy.terminal"},
-    # without a server: standard library alone
-    "errors": set(),
-    "probe": set(),
-    "health": set(),
-    "bodies": set(),
-    "media": set(),
-    "image": set(),
-    "system": {"errors"},
-    "config": {"errors"},
-    "utils": {"places", "system"},
-    "database": {"wsgi", "errors", "rehearsal"},  # its __main__ starts the site on a copy
+    # what `inv` calls, from below to above
+    "deploy.tasks.readiness": {"errors", "adopted"},
+    "deploy.tasks.stage": {"naming.system", "deploy.host.dry", "deploy.host.ssh", "deploy.terminal", "deploy.steps"} | PURE | AT_THE_EDGE,
+    "deploy.tasks.change": {"errors", "deploy.commands", "deploy.limits", "deploy.shell", "deploy.tasks.stage", "deploy.steps", "deploy.terminal", "deploy.facts", "deploy.standing"},
+    "deploy.tasks.on_copy": {"errors", "deploy.tasks.change", "deploy.commands", "deploy.limits", "deploy.steps", "deploy.terminal"},
 }  # fmt: skip
-# What `inv` calls may import all of the deploy, and the rest of the library nothing of it.
-TASKS = {"deploy.pipeline", "deploy.relaunch", "deploy.running", "deploy.removal", "deploy.environment"}  # fmt: skip
+# These may import all of the deploy, and the rest of the library nothing of it.
+TASKS = {
+    f"deploy.tasks.{name}"
+    for name in ("pipeline", "relaunch", "running", "removal", "environment")
+}
+PACKAGES = {name for name, path in MODULES.items() if path.name == "__init__.py"}
 WEB = (
     "wsgi",
     "asgi",
     "gunicorn_conf",
-    "bodies",
+    "web.bodies",
     "requests",
     "health",
     "static",
@@ -73,12 +116,13 @@ WEB = (
     "probe",
 )
 WEB += tuple(name for name in MODULES if name.startswith("settings_defaults"))
+SIDE_BY_SIDE = 12
 
 MAY_USE = {
-    "fabric": {"deploy.ssh"},
-    "paramiko": {"deploy.ssh", "deploy.hostkeys"},
+    "fabric": {"deploy.host.ssh"},
+    "paramiko": {"deploy.host.ssh", "deploy.host.keys"},
     "tomlkit": {"deploy.config"},
-    "rich": {"deploy.terminal", "deploy.dry"},
+    "rich": {"deploy.terminal", "deploy.host.dry"},
     "invoke": set(),  # the project's tasks.py alone
 }
 
@@ -134,11 +178,34 @@ def test_a_room_imports_only_the_rooms_below_it(module: str) -> None:
     assert rooms - {room(module)} <= MAY_IMPORT[room(module)]
 
 
-def test_every_module_of_the_deploy_has_its_place() -> None:
-    homeless = {
-        name for name in MODULES if name.startswith("deploy.") and not room(name)
-    }
+def test_every_module_has_its_place() -> None:
+    homeless = {name for name in MODULES if not room(name)} - PACKAGES
     assert homeless == TASKS
+
+
+def test_a_package_of_rooms_imports_nothing_itself() -> None:
+    """What it named would be reached by whoever wants one of its rooms."""
+    assert not {name for name in PACKAGES if not room(name) and own(name)}
+
+
+@pytest.mark.parametrize(
+    "folder",
+    sorted({path.parent for path in MODULES.values()} - {LIBRARY}),
+    ids=lambda folder: str(folder.relative_to(LIBRARY)),
+)
+def test_a_folder_can_be_seen_at_a_glance(folder: Path) -> None:
+    """The top alone may hold more: there stand the names that others call."""
+    assert len(list(folder.glob("*.py"))) <= SIDE_BY_SIDE
+
+
+@pytest.mark.parametrize(
+    "module", [name for name in MODULES if not name.startswith("deploy")]
+)
+def test_a_module_has_one_job_and_room_for_it(module: str) -> None:
+    """300 lines, and a sentence that says which job it is."""
+    text = MODULES[module].read_text()
+    assert len(text.splitlines()) <= 300
+    assert ast.get_docstring(ast.parse(text))
 
 
 def test_every_room_is_there() -> None:
@@ -157,7 +224,7 @@ def test_the_web_process_imports_neither_database_safety_nor_build_checks(
     module: str,
 ) -> None:
     tops = {name.partition(".")[0] for name in reached(module)}
-    assert not tops & {"deploy", "database", "image", "readiness", "adopted"}
+    assert not tops & {"deploy", "database", "image", "adopted"}
 
 
 def test_no_arrow_leads_back() -> None:
@@ -180,7 +247,7 @@ def test_the_deploys_pure_rooms_use_the_standard_library_alone() -> None:
             "deploy.commands",
             "deploy.tree",
             "errors",
-            "system",
+            "naming.system",
         }:
             tops = {name.partition(".")[0] for name in imported(path)}
             assert tops <= sys.stdlib_module_names | {"stagetools"}, module

@@ -7,11 +7,11 @@ from types import SimpleNamespace
 import paramiko
 import pytest
 
-from stagetools.deploy import stage
 from stagetools.deploy.config import StageConfig
-from stagetools.deploy.dry import DryTerminal
-from stagetools.deploy.hostkeys import explained
-from stagetools.deploy.ssh import FabricHost, _connection, _Started
+from stagetools.deploy.host.dry import DryTerminal
+from stagetools.deploy.host.keys import explained
+from stagetools.deploy.host.ssh import FabricHost, _connection, _Started
+from stagetools.deploy.tasks import stage
 from stagetools.deploy.terminal import Terminal
 from stagetools.errors import ConnectionFailed, UsageError
 from stagetools.utils import get_expected_system_from_name

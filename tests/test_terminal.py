@@ -16,11 +16,11 @@ import pytest
 from rich.console import Console
 
 from stagetools.deploy import terminal as terminal_module
-from stagetools.deploy.dry import WOULD, DryHost, DryTerminal
-from stagetools.deploy.on_copy import OnCopy
-from stagetools.deploy.relaunch import Rollback
+from stagetools.deploy.host.dry import WOULD, DryHost, DryTerminal
 from stagetools.deploy.shell import Command, looks, prints, sh
 from stagetools.deploy.steps import Outcome, changed
+from stagetools.deploy.tasks.on_copy import OnCopy
+from stagetools.deploy.tasks.relaunch import Rollback
 from stagetools.deploy.terminal import Terminal, number, told, uninterrupted
 from stagetools.errors import CommandFailed, LockHeld, StageError, UsageError
 from tests.steps.scripted import ScriptedHost

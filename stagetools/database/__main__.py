@@ -26,11 +26,11 @@ from typing import Any
 import aaa_script_setup  # noqa: F401 - sets Django up
 from aaa_env_setup import SYSTEM
 
-from stagetools import rehearsal
 from stagetools.database import plan, run
 from stagetools.database.copy import copy, remove, settle
 from stagetools.database.undo import cannot_undo, unknown_to
 from stagetools.errors import StageError
+from stagetools.web import rehearsal
 
 REHEARSAL = "rehearsal.sqlite3"
 

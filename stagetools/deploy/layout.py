@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from stagetools.system import System
+from stagetools.naming.system import System
 
 __all__ = ["LAYOUT", "PROXY_DIR", "ROOT", "WEB_DIR", "Layout"]
 

@@ -1,4 +1,4 @@
-"""Lines of a site's log, as `stagetools.logs` writes them: for a person, or as JSON."""
+"""Lines of a site's log, as `stagetools.settings.logs` writes them: for a person, or as JSON."""
 
 import json
 import re

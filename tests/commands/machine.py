@@ -7,7 +7,7 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stagetools.deploy.host import OnLine, OnSent
+from stagetools.deploy.host.host import OnLine, OnSent
 from stagetools.deploy.shell import Command
 from stagetools.errors import CommandFailed
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from stagetools.deploy.commands import removal
-from stagetools.deploy.fence import FencedHost, fenced, unfenced
+from stagetools.deploy.host.fence import FencedHost, fenced, unfenced
 from stagetools.deploy.shell import looks, loosely, script, sh
 from stagetools.errors import CommandFailed, LockLost
 from tests.commands.test_lock import held

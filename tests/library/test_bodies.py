@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from stagetools.bodies import Body, Guard, TooSlowError, guarded
+from stagetools.web.bodies import Body, Guard, TooSlowError, guarded
 from tests.library.sites import Server
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from stagetools.installed.units import SERVERS
 from stagetools.secret_key import why_unfit
-from stagetools.units import SERVERS
 from tests.library.sites import Site
 
 

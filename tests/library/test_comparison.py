@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from stagetools.comparison import (
+from stagetools.naming.comparison import (
     ATTRIBUTES,
     Difference,
     Entry,
@@ -20,8 +20,8 @@ from stagetools.comparison import (
     compare_systems,
     entries_of,
 )
-from stagetools.inspection import LOOK, look_here, parse, words
-from stagetools.system import System
+from stagetools.naming.inspection import LOOK, look_here, parse, words
+from stagetools.naming.system import System
 from stagetools.utils import get_actual_system_from_name, get_expected_system_from_name
 from tests.library.sites import Site
 

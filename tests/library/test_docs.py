@@ -19,8 +19,8 @@ OF_SETTINGS = (
     "settings_defaults",
     "settings_defaults_with_sqlite",
     "settings_defaults_with_postgresql",
-    "mail",
-    "logs",
+    "settings/mail",
+    "settings/logs",
     "secret_key",
 )
 

@@ -22,10 +22,10 @@ LIBRARY = Path(__file__).parents[2]
 WITHOUT_DJANGO = (
     "stagetools",
     "stagetools.utils",
-    "stagetools.system",
+    "stagetools.naming.system",
     "stagetools.config",
-    "stagetools.comparison",
-    "stagetools.inspection",
+    "stagetools.naming.comparison",
+    "stagetools.naming.inspection",
     "stagetools.gunicorn_conf",
     "stagetools.probe",
     "stagetools.__main__",

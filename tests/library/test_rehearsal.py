@@ -169,7 +169,7 @@ def test_every_mailer_of_a_later_django_sends_none(monkeypatch) -> None:
 
     from django.core.mail.backends import smtp
 
-    from stagetools import rehearsal
+    from stagetools.web import rehearsal
 
     settings = SimpleNamespace(
         MAILERS={"default": {"BACKEND": "x", "OPTIONS": {"host": "y"}}, "news": {}}

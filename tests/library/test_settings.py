@@ -219,13 +219,13 @@ def test_errors_are_mailed_where_somebody_and_a_server_are_named(
 
 
 def test_a_project_on_django_5_2_needs_django_csp() -> None:
-    from stagetools import csp
+    from stagetools.settings import csp
 
     assert csp.csp_middleware((6, 1, 0), is_debug=False)[0].startswith("django.")
 
 
 def test_production_does_without_no_policy(monkeypatch: pytest.MonkeyPatch) -> None:
-    from stagetools import csp
+    from stagetools.settings import csp
 
     monkeypatch.setattr(csp, "find_spec", lambda name: None)
     assert csp.csp_middleware((5, 2, 0), is_debug=True) == []

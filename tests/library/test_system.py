@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import stagetools
 from stagetools.errors import SystemNameError, UsageError
-from stagetools.system import CONVENTION, NAME_MAX, Source, Stage, System
+from stagetools.naming.system import CONVENTION, NAME_MAX, Source, Stage, System
 from stagetools.utils import get_actual_system_from_name, get_expected_system_from_name
 
 FIT = r"[a-z](?:[a-z0-9_]{0,20}[a-z0-9])?_[pqid][a-z0-9]{0,6}"
@@ -305,9 +305,9 @@ def test_a_checkout_does_not_read_the_packaged_projects_file(
     (etc / "shop/settings.ini").write_text("[a]\nSTAGETOOLS_SYSTEM = shop_prod\n")
     monkeypatch.setattr("stagetools.config.ETC", etc)
     monkeypatch.delenv("STAGETOOLS_SYSTEM", raising=False)
-    monkeypatch.setattr("stagetools.places.venv_dir", lambda: None)
+    monkeypatch.setattr("stagetools.naming.places.venv_dir", lambda: None)
     assert get_actual_system_from_name(core_repo="shop").source is Source.FALLBACK
-    monkeypatch.setattr("stagetools.places.checkout_dir", lambda: None)
+    monkeypatch.setattr("stagetools.naming.places.checkout_dir", lambda: None)
     assert get_actual_system_from_name(core_repo="shop").name == "shop_prod"
 
 

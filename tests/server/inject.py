@@ -77,7 +77,7 @@ class Fault:
 
 
 def install(fault: Fault) -> None:
-    from stagetools.deploy.fence import FencedHost
+    from stagetools.deploy.host.fence import FencedHost
     from stagetools.deploy.terminal import Step, Terminal
 
     step, run = Terminal.step, FencedHost.run

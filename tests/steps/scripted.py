@@ -7,7 +7,6 @@ from functools import wraps
 from typing import Any
 
 from stagetools.deploy import commands as package
-from stagetools.deploy import fence
 from stagetools.deploy.commands import (
     compose,
     data,
@@ -21,7 +20,8 @@ from stagetools.deploy.commands import (
     server,
     site,
 )
-from stagetools.deploy.host import OnLine, OnSent
+from stagetools.deploy.host import fence
+from stagetools.deploy.host.host import OnLine, OnSent
 from stagetools.deploy.shell import Command
 from stagetools.errors import CommandFailed
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from stagetools.deploy.facts import Facts, Record
 from stagetools.deploy.layout import Layout
 from stagetools.deploy.shell import Command
-from stagetools.deploy.stage import Stage
+from stagetools.deploy.tasks.stage import Stage
 from stagetools.deploy.terminal import Terminal
 from tests.steps.conftest import OLD, printed
 from tests.steps.scripted import Answer, ScriptedHost, name_of

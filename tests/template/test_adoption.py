@@ -11,8 +11,8 @@ import copier
 import pytest
 
 from stagetools.adopted import add_source_dir, source_dir
-from stagetools import readiness
-from stagetools.readiness import problems_of_files, remedy_for
+from stagetools.deploy.tasks import readiness
+from stagetools.deploy.tasks.readiness import problems_of_files, remedy_for
 from tests.template import existing
 from tests.template.conftest import Project, git
 from tests.template.history import files

@@ -144,7 +144,7 @@ PAGES = [
 JUDGE = """
 import json, os, sys
 import aaa_script_setup
-from stagetools.csp import POLICY
+from stagetools.settings.csp import POLICY
 from mysite.tests import Refused
 policy = "; ".join(" ".join([name, *words]) for name, words in POLICY.items())
 for page in json.loads(sys.argv[1]):

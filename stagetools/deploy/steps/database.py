@@ -9,7 +9,7 @@ from typing import Any
 
 from stagetools.deploy.commands import data, database
 from stagetools.deploy.facts import span
-from stagetools.deploy.host import Host, OnLine
+from stagetools.deploy.host.host import Host, OnLine
 from stagetools.deploy.layout import Layout
 from stagetools.deploy.standing import Standing
 from stagetools.deploy.steps import Outcome, changed, unchanged

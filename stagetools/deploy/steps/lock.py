@@ -5,9 +5,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from stagetools.deploy import fence
 from stagetools.deploy.commands import server
-from stagetools.deploy.host import Background, Host
+from stagetools.deploy.host import fence
+from stagetools.deploy.host.host import Background, Host
 from stagetools.deploy.layout import Layout
 from stagetools.deploy.limits import LOCK
 from stagetools.errors import LockHeld

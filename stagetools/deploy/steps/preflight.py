@@ -11,7 +11,7 @@ from pathlib import Path
 from stagetools.deploy.commands import compose, server
 from stagetools.deploy.config import StageConfig
 from stagetools.deploy.facts import Facts
-from stagetools.deploy.host import Host
+from stagetools.deploy.host.host import Host
 from stagetools.deploy.layout import Layout
 from stagetools.deploy.limits import CONNECT
 from stagetools.deploy.steps.source import size

@@ -8,7 +8,7 @@ from pathlib import Path
 from stagetools.deploy.commands import proxy, site
 from stagetools.deploy.config import StageConfig
 from stagetools.deploy.facts import Facts
-from stagetools.deploy.host import Host, OnLine
+from stagetools.deploy.host.host import Host, OnLine
 from stagetools.deploy.layout import Layout
 from stagetools.deploy.limits import HEALTH
 from stagetools.deploy.shell import Command

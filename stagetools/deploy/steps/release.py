@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from stagetools.deploy.commands import compose, files, releases, site
 from stagetools.deploy.config import StageConfig
 from stagetools.deploy.facts import Container, Facts, Record
-from stagetools.deploy.host import Host, OnLine
+from stagetools.deploy.host.host import Host, OnLine
 from stagetools.deploy.layout import Layout
 from stagetools.deploy.limits import HEALTH, KEEP, SHUTDOWN
 from stagetools.deploy.shell import Command

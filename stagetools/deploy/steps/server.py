@@ -5,7 +5,7 @@ import json
 from stagetools.deploy.commands import compose, server
 from stagetools.deploy.config import StageConfig
 from stagetools.deploy.facts import Facts, parse_facts
-from stagetools.deploy.host import Host, OnLine
+from stagetools.deploy.host.host import Host, OnLine
 from stagetools.deploy.layout import Layout
 from stagetools.deploy.steps import Outcome, changed, unchanged
 from stagetools.errors import StageError

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stagetools.deploy.commands import files
-from stagetools.deploy.host import Host, OnSent
+from stagetools.deploy.host.host import Host, OnSent
 from stagetools.deploy.layout import Layout
 from stagetools.deploy.steps import Outcome, changed
 from stagetools.deploy.tree import Entry, LeftOut, Manifest, archive

@@ -12,22 +12,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from stagetools.deploy import environment, relaunch
 from stagetools.deploy.commands import environment as commands
 from stagetools.deploy.config import StageConfig
-from stagetools.deploy.dry import DryHost, DryTerminal
-from stagetools.deploy.environment import (
+from stagetools.deploy.facts import parse_facts
+from stagetools.deploy.host.dry import DryHost, DryTerminal
+from stagetools.deploy.layout import Layout
+from stagetools.deploy.shell import Secret
+from stagetools.deploy.steps import server
+from stagetools.deploy.tasks import environment, relaunch
+from stagetools.deploy.tasks.environment import (
     _items,
     line_of,
     names,
     replaced,
     value_of,
 )
-from stagetools.deploy.facts import parse_facts
-from stagetools.deploy.layout import Layout
-from stagetools.deploy.shell import Secret
-from stagetools.deploy.stage import Stage
-from stagetools.deploy.steps import server
+from stagetools.deploy.tasks.stage import Stage
 from stagetools.deploy.terminal import Terminal
 from stagetools.errors import CommandFailed, StageError, UsageError
 from stagetools.utils import get_expected_system_from_name

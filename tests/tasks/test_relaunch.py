@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from stagetools.deploy import on_copy, relaunch
-from stagetools.deploy.change import Change
 from stagetools.deploy.facts import Record
+from stagetools.deploy.tasks import on_copy, relaunch
+from stagetools.deploy.tasks.change import Change
 from stagetools.errors import StageError, UsageError
 from tests.steps.conftest import OLD
 from tests.steps.scripted import failure

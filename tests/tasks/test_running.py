@@ -7,13 +7,13 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from stagetools.deploy import running
 from stagetools.deploy.commands import logs as journal
 from stagetools.deploy.commands import releases as commands
 from stagetools.deploy.commands import server as look
 from stagetools.deploy.facts import Record
-from stagetools.deploy.stage import Stage
 from stagetools.deploy.steps import server
+from stagetools.deploy.tasks import running
+from stagetools.deploy.tasks.stage import Stage
 from stagetools.deploy.terminal import Terminal
 from stagetools.errors import StageError, UsageError
 from tests.steps.conftest import OLD

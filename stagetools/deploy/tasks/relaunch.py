@@ -1,9 +1,6 @@
 """Serving again what was built before: `inv rollback`, `inv restart`, a changed environment."""
 
-from stagetools.deploy.change import Change
 from stagetools.deploy.facts import Facts, Record, named
-from stagetools.deploy.on_copy import OnCopy
-from stagetools.deploy.stage import Stage, locked
 from stagetools.deploy.steps import (
     Outcome,
     database,
@@ -12,6 +9,9 @@ from stagetools.deploy.steps import (
     release,
     server,
 )
+from stagetools.deploy.tasks.change import Change
+from stagetools.deploy.tasks.on_copy import OnCopy
+from stagetools.deploy.tasks.stage import Stage, locked
 from stagetools.deploy.terminal import Step
 from stagetools.errors import CommandFailed, StageError, UsageError
 

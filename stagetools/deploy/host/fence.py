@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from stagetools.deploy.host import Background, Host, OnLine, OnSent
+from stagetools.deploy.host.host import Background, Host, OnLine, OnSent
 from stagetools.deploy.layout import Layout
 from stagetools.deploy.limits import LOCK
 from stagetools.deploy.shell import Command

@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 
-from stagetools.deploy import on_copy, relaunch
-from stagetools.deploy.change import Change
-from stagetools.deploy.pipeline import Deploy
 from stagetools.deploy.steps import lock
+from stagetools.deploy.tasks import on_copy, relaunch
+from stagetools.deploy.tasks.change import Change
+from stagetools.deploy.tasks.pipeline import Deploy
 from stagetools.deploy.tree import read_tree
 from stagetools.errors import ConnectionFailed, StageError
 from tests.steps.conftest import OLD
 from tests.steps.scripted import Answer, failure
-from tests.steps.test_deploy import BREAKING, MIGRATES
-from tests.steps.test_relaunch import NONE, RECORDS, UNKNOWN
 from tests.steps.world import Half, Scene, World
+from tests.tasks.test_deploy import BREAKING, MIGRATES
+from tests.tasks.test_relaunch import NONE, RECORDS, UNKNOWN
 
 NEW = "20260131-080000-new"
 KNOWN = "".join(f"1000\t{record.to_json()}\n" for record in RECORDS)

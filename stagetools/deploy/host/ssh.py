@@ -1,7 +1,7 @@
 """A server over one verified SSH connection: the one module that imports Fabric.
 
 Fabric alone would trust any host key (it loads no known_hosts and adds what it meets), so the
-keys are verified by `hostkeys.py`; and its `run` reads standard input a byte at a time, so
+keys are verified by `keys.py`; and its `run` reads standard input a byte at a time, so
 commands go over Paramiko's channels, and Fabric does what it does best: the user's
 ~/.ssh/config, jump hosts, agents and keys.
 """
@@ -20,8 +20,8 @@ import fabric
 import paramiko
 
 from stagetools.deploy.config import StageConfig
-from stagetools.deploy.host import OnLine, OnSent
-from stagetools.deploy.hostkeys import Confirm, explained, verify_host_keys
+from stagetools.deploy.host.host import OnLine, OnSent
+from stagetools.deploy.host.keys import Confirm, explained, verify_host_keys
 from stagetools.deploy.limits import CONNECT
 from stagetools.deploy.shell import Command, as_root, sh
 from stagetools.errors import CommandFailed, ConnectionFailed, UsageError

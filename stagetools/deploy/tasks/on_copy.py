@@ -9,10 +9,10 @@ that rename nothing live has changed: whatever fails, or is cut off, the old one
 import time
 from pathlib import PurePosixPath
 
-from stagetools.deploy.change import Change
 from stagetools.deploy.commands import compose, data, site
 from stagetools.deploy.limits import HEALTH, HOLD
 from stagetools.deploy.steps import Outcome, changed, database, preflight, release
+from stagetools.deploy.tasks.change import Change
 from stagetools.deploy.terminal import Step
 from stagetools.errors import StageError
 

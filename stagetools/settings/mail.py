@@ -3,7 +3,7 @@
 from typing import Any
 
 from stagetools.config import Config
-from stagetools.system import System
+from stagetools.naming.system import System
 
 __all__ = ["mail_settings"]
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from stagetools.system import System
+from stagetools.naming.system import System
 
 __all__ = ["SERVERS", "unit"]
 

@@ -10,13 +10,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from stagetools.deploy.config import StageConfig
-from stagetools.deploy.dry import DryHost, DryTerminal
-from stagetools.deploy.host import Host
+from stagetools.deploy.host.dry import DryHost, DryTerminal
+from stagetools.deploy.host.host import Host
+from stagetools.deploy.host.ssh import connect
 from stagetools.deploy.layout import Layout
-from stagetools.deploy.ssh import connect
 from stagetools.deploy.steps import lock
 from stagetools.deploy.terminal import Terminal
-from stagetools.system import System
+from stagetools.naming.system import System
 
 __all__ = ["Stage", "commit_of", "locked", "open_stage", "person", "utc_now"]
 

@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from stagetools.config import Config
-from stagetools.system import System
+from stagetools.naming.system import System
 
 __all__ = [
     "REQUEST_ID",
@@ -56,7 +56,10 @@ def _escape(match: re.Match[str]) -> str:
 
 def to_stdout(*, keeps_lines: bool = False) -> dict[str, Any]:
     """The base of a logging configuration: the handler `stdout`, and nothing that logs."""
-    formatter = {"()": "stagetools.logs.LineFormatter", "keeps_lines": keeps_lines}
+    formatter = {
+        "()": "stagetools.settings.logs.LineFormatter",
+        "keeps_lines": keeps_lines,
+    }
     handler = {
         "class": "logging.StreamHandler",
         "stream": "ext://sys.stdout",
@@ -66,7 +69,7 @@ def to_stdout(*, keeps_lines: bool = False) -> dict[str, Any]:
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "filters": {"request_id": {"()": "stagetools.logs.RequestIdFilter"}},
+        "filters": {"request_id": {"()": "stagetools.settings.logs.RequestIdFilter"}},
         "formatters": {"line": formatter},
         "handlers": {"stdout": handler},
     }

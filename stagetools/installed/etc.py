@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from stagetools.system import System
-from stagetools.units import SERVERS, unit
+from stagetools.installed.units import SERVERS, unit
+from stagetools.naming.system import System
 
 __all__ = ["Etc"]
 

@@ -1,7 +1,7 @@
 """`inv remove` takes one stage away, and only it; `inv unlock` frees a lock by force."""
 
 from stagetools.deploy.commands import proxy, removal
-from stagetools.deploy.stage import Stage, locked
+from stagetools.deploy.tasks.stage import Stage, locked
 from stagetools.errors import CommandFailed, StageError, UsageError
 
 __all__ = ["remove", "unlock"]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from stagetools.config import ETC, Config
 from stagetools.errors import ConfigError
-from stagetools.system import Source, System
+from stagetools.naming.system import Source, System
 from stagetools.utils import get_expected_system_from_name
 
 __all__ = ["own_command"]
@@ -96,7 +96,7 @@ def _compress(system: System, words: list[str]) -> None:
 
 def _init_etc(system: System, words: list[str]) -> None:
     """Write settings.ini, with a new key, and the WSGI file; keep those that are there."""
-    from stagetools.etc import Etc
+    from stagetools.installed.etc import Etc
 
     options = _init_etc_parser(system).parse_args(words)
     expected = _installed(system, options.name)

@@ -9,8 +9,6 @@ from stagetools.deploy.commands import data
 from stagetools.deploy.config import StageConfig
 from stagetools.deploy.facts import Facts
 from stagetools.deploy.limits import HOLD
-from stagetools.deploy.on_copy import OnCopy
-from stagetools.deploy.stage import Stage, commit_of, locked, open_stage
 from stagetools.deploy.steps import (
     Outcome,
     counted,
@@ -22,9 +20,11 @@ from stagetools.deploy.steps import (
     server,
     source,
 )
+from stagetools.deploy.tasks.on_copy import OnCopy
+from stagetools.deploy.tasks.stage import Stage, commit_of, locked, open_stage
 from stagetools.deploy.terminal import Step, Terminal
 from stagetools.deploy.tree import Manifest, read_tree
-from stagetools.system import System
+from stagetools.naming.system import System
 
 __all__ = ["Deploy", "deploy"]
 

@@ -5,16 +5,16 @@ import shlex
 import sys
 from datetime import UTC, datetime
 
-from stagetools.deploy import relaunch
 from stagetools.deploy.commands import compose
 from stagetools.deploy.commands import logs as journal
 from stagetools.deploy.commands import server as server_commands
 from stagetools.deploy.facts import Container, Facts, Record
 from stagetools.deploy.lines import as_json, readable
 from stagetools.deploy.shell import sh
-from stagetools.deploy.stage import Stage
 from stagetools.deploy.steps import counted, release, server
 from stagetools.deploy.steps.source import size
+from stagetools.deploy.tasks import relaunch
+from stagetools.deploy.tasks.stage import Stage
 from stagetools.deploy.terminal import ignore_interrupts, uninterrupted
 from stagetools.errors import (
     ConnectionFailed,

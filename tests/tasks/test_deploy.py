@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from stagetools.deploy import on_copy
 from stagetools.deploy.commands import server
 from stagetools.deploy.facts import Facts
 from stagetools.deploy.limits import HOLD
-from stagetools.deploy.pipeline import Deploy
 from stagetools.deploy.steps import lock
+from stagetools.deploy.tasks import on_copy
+from stagetools.deploy.tasks.pipeline import Deploy
 from stagetools.deploy.tree import Manifest, read_tree
 from stagetools.errors import StageError
 from tests.steps.conftest import OLD

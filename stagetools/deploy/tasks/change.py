@@ -11,9 +11,9 @@ from stagetools.deploy.commands import compose, data, site
 from stagetools.deploy.facts import Facts, Record
 from stagetools.deploy.limits import HEALTH
 from stagetools.deploy.shell import alone, sh
-from stagetools.deploy.stage import Stage, person, utc_now
 from stagetools.deploy.standing import Standing
 from stagetools.deploy.steps import Outcome, lock, proxy, release, server
+from stagetools.deploy.tasks.stage import Stage, person, utc_now
 from stagetools.deploy.terminal import Step, uninterrupted
 from stagetools.errors import (
     CommandFailed,

@@ -4,12 +4,12 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
-from stagetools.deploy import relaunch
 from stagetools.deploy.commands import environment
 from stagetools.deploy.facts import Facts
 from stagetools.deploy.shell import Secret
-from stagetools.deploy.stage import Stage, locked
 from stagetools.deploy.steps import server
+from stagetools.deploy.tasks import relaunch
+from stagetools.deploy.tasks.stage import Stage, locked
 from stagetools.deploy.terminal import uninterrupted
 from stagetools.errors import ConnectionFailed, LockLost, StageError, UsageError
 

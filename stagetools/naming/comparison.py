@@ -7,7 +7,7 @@ same facts, and this module makes the same differences of them.
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 
-from stagetools.system import System
+from stagetools.naming.system import System
 
 __all__ = [
     "ATTRIBUTES",

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from stagetools.comparison import MISSING, UNKNOWN, Entry, Facts
-from stagetools.system import Source, System
+from stagetools.naming.comparison import MISSING, UNKNOWN, Entry, Facts
+from stagetools.naming.system import Source, System
 
 __all__ = ["LOOK", "look_here", "parse", "values_of_process", "words"]
 

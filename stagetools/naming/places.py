@@ -10,7 +10,7 @@ from pathlib import Path
 
 from stagetools.config import Config
 from stagetools.errors import SystemNameError
-from stagetools.system import CONVENTION, Source, split_name
+from stagetools.naming.system import CONVENTION, Source, split_name
 
 __all__ = [
     "VARIABLE",
@@ -64,7 +64,7 @@ def venv_dir() -> Path | None:
 
 def checkout_dir() -> Path | None:
     """The directory with aaa_env_setup.py, or else with stagetools/; None if installed."""
-    for file in (_file_of_aaa_env_setup(), Path(__file__).absolute().parent):
+    for file in (_file_of_aaa_env_setup(), Path(__file__).absolute().parents[1]):
         if file and not _is_installed(file):
             return file.parent
     return None

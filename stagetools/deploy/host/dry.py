@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.text import Text
 
-from stagetools.deploy.host import Background, Host, OnLine, OnSent
+from stagetools.deploy.host.host import Background, Host, OnLine, OnSent
 from stagetools.deploy.shell import Command, as_root
 from stagetools.deploy.terminal import Step, Terminal
 

@@ -1,0 +1,1 @@
+"""What `inv` calls: a task each, and what they share."""

@@ -1,0 +1,1 @@
+"""What an installed project has outside of its directory."""

@@ -1,0 +1,1 @@
+"""What an installation's name says, and whether it is so."""

@@ -1,0 +1,1 @@
+"""What runs in the web container, around the site."""

@@ -1,0 +1,21 @@
+"""A task starts from what its steps start from."""
+
+from tests.steps.conftest import (
+    bare,
+    config,
+    deployed,
+    layout,
+    named_commands,
+    ready,
+    refused,
+)
+
+__all__ = [
+    "bare",
+    "config",
+    "deployed",
+    "layout",
+    "named_commands",
+    "ready",
+    "refused",
+]
