@@ -354,6 +354,46 @@ def test_a_released_version_updates_to_this_one(history, rendered, version, pair
     tell(rendered, history, (f"v{version.name}", "HEAD"), pair)
 
 
+LIBRARY = "stagetools/"  # whose modules may move, until version 1
+# What older images and rendered files, and their owners' settings, call by name.
+CALLED_BY_NAME = {
+    *(f"{LIBRARY}{name}.py" for name in ("adopted", "asgi", "config", "errors")),
+    *(f"{LIBRARY}{name}.py" for name in ("gunicorn_conf", "manage", "probe", "utils")),
+    *(f"{LIBRARY}{name}.py" for name in ("health", "media", "requests", "static")),
+    *(f"{LIBRARY}{name}.py" for name in ("secret_key", "serving", "wsgi")),
+    *(f"{LIBRARY}settings_defaults{of}.py" for of in ("", "_with_sqlite", "_with_postgresql")),
+    *(f"{LIBRARY}{name}.py" for name in ("database/__main__", "image/source", "image/static")),
+}  # fmt: skip
+MINE = "a line of mine"
+
+
+def can_be_edited(name: str) -> bool:
+    """Whether a person would: not the library, the answers, nor what is no text of theirs."""
+    is_ours = name.startswith(LIBRARY) or name == ".copier-answers.yml"
+    return not is_ours and not name.endswith(BINARY)
+
+
+def edit(path: Path) -> None:
+    """A comment in a file's own language, at its end."""
+    text = path.read_text()
+    begin, end = COMMENTS.get(path.suffix, ("# ", ""))
+    newline = "" if not text or text.endswith("\n") else "\n"
+    path.write_text(f"{text}{newline}{begin}{MINE}{end}\n")
+
+
+def last_line(path: Path) -> str:
+    return ([""] + path.read_text().splitlines())[-1]
+
+
+BINARY = (".png", ".jpg", ".ico", ".woff2", ".gz")
+COMMENTS = {
+    ".html": ("{# ", " #}"),
+    ".css": ("/* ", " */"),
+    ".js": ("// ", ""),
+    ".md": ("<!-- ", " -->"),
+    ".svg": ("<!-- ", " -->"),
+    ".txt": ("# ", ""),
+}
 SAME_MAJOR = [v for v in RELEASED if v.major == RELEASED[-1].major]
 
 
@@ -365,7 +405,36 @@ def test_no_rendered_path_is_lost_within_a_major_version(history, rendered, vers
         except ValueError as refused:  # a version may not have offered an answer yet
             assert "Not yet" in str(refused)  # noqa: PT017
             continue
-        assert not lost_paths(old, rendered(history, "HEAD", **answers))
+        new = rendered(history, "HEAD", **answers)
+        lost = lost_paths(old, new)
+        assert not {name for name in lost if not name.startswith(LIBRARY)}
+        assert lost.isdisjoint(CALLED_BY_NAME)
+
+
+@pytest.mark.parametrize("answers", [{}, ADOPTED], ids=["new", "adopted"])
+@pytest.mark.parametrize("version", SAME_MAJOR, ids=lambda version: version.name)
+def test_an_edit_in_every_rendered_file_is_kept_and_the_old_layout_is_gone(
+    history, rendered, version, answers
+):
+    old = f"v{version.name}"
+    try:
+        project, before = (rendered(history, old, **answers) for _ in range(2))
+    except ValueError as refused:  # as above
+        pytest.skip(str(refused))
+    after = rendered(history, "HEAD", **answers)
+    edited = [name for name in files(project) if can_be_edited(name)]
+    for name in edited:
+        edit(project / name)
+    commit_all(project, "A line of mine in every file")
+    update(project, "HEAD")
+    kept = files(project)
+    assert not [name for name in edited if MINE.encode() not in kept.get(name, b"")]
+    # a file that ends otherwise now has the line beside the template's, and git says so
+    met = {name for name in edited if is_marked(kept[name].decode())}
+    ends = {name for name in edited if last_line(before / name) != last_line(after / name)}
+    assert met <= ends
+    library = {name for name in kept if name.startswith(LIBRARY)}
+    assert library == {name for name in files(after) if name.startswith(LIBRARY)}
 
 
 def test_a_short_name_that_a_released_version_took_is_kept(history, rendered):
