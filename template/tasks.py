@@ -20,7 +20,7 @@ from stagetools.deploy.tasks import (
     removal,
     running,
 )
-from stagetools.deploy.tasks.stage import open_stage
+from stagetools.deploy.tasks.session import open_session
 from stagetools.deploy.terminal import Terminal, number, told
 from stagetools.deploy.tree import read_tree
 from stagetools.deploy.typed import take
@@ -117,7 +117,7 @@ def rollback(
 ):
     """Serve an earlier release again, and undo the migrations it does not know."""
     seconds = number("--wait", wait)
-    with open_stage(
+    with open_session(
         **stage_named(stage, yes=yes, dry=dry_run, verbose=verbose)
     ) as opened:
         relaunch.rollback(
@@ -129,7 +129,7 @@ def rollback(
 @told
 def releases(context, stage="prod"):
     """List the releases that are kept: when, by whom, from which commit."""
-    with open_stage(**stage_named(stage)) as opened:
+    with open_session(**stage_named(stage)) as opened:
         running.releases(opened)
 
 
@@ -138,7 +138,7 @@ def releases(context, stage="prod"):
 def restart(context, stage="prod", wait="0", dry_run=False, verbose=False):
     """Serve the same release from a new container; no request fails."""
     seconds = number("--wait", wait)
-    with open_stage(**stage_named(stage, dry=dry_run, verbose=verbose)) as opened:
+    with open_session(**stage_named(stage, dry=dry_run, verbose=verbose)) as opened:
         relaunch.restart(opened, wait=seconds)
 
 
@@ -146,7 +146,7 @@ def restart(context, stage="prod", wait="0", dry_run=False, verbose=False):
 @told
 def status(context, stage="prod", accept_host_key=""):
     """Say which release serves, since when, how healthy it is, and how full the disk is."""
-    with open_stage(**stage_named(stage), accept=accept_host_key) as opened:
+    with open_session(**stage_named(stage), accept=accept_host_key) as opened:
         running.status(opened)
 
 
@@ -166,7 +166,7 @@ def logs(
 ):
     """Show what the site has written: its requests, its warnings, its errors."""
     lines = number("--tail", tail)
-    with open_stage(**stage_named(stage)) as opened:
+    with open_session(**stage_named(stage)) as opened:
         running.logs(
             opened, tail=lines, follow=follow, since=since, grep=grep, json=json
         )
@@ -179,7 +179,7 @@ def logs(
 @told
 def manage(context, command="", stage="prod"):
     """Run a command of manage.py as the release that serves, in a container of its own."""
-    with open_stage(**stage_named(stage)) as opened:
+    with open_session(**stage_named(stage)) as opened:
         sys.exit(running.manage(opened, command))
 
 
@@ -187,7 +187,7 @@ def manage(context, command="", stage="prod"):
 @told
 def ssh(context, stage="prod"):
     """Open a shell on the server."""
-    with open_stage(**stage_named(stage)) as opened:
+    with open_session(**stage_named(stage)) as opened:
         sys.exit(running.ssh(opened))
 
 
@@ -195,7 +195,7 @@ def ssh(context, stage="prod"):
 @told
 def env_list(context, stage="prod"):
     """List what the server's environment file holds, its values masked."""
-    with open_stage(**stage_named(stage)) as opened:
+    with open_session(**stage_named(stage)) as opened:
         environment.list_names(opened)
 
 
@@ -203,7 +203,7 @@ def env_list(context, stage="prod"):
 @told
 def env_get(context, key, stage="prod"):
     """Print one value of the server's environment file, as it is."""
-    with open_stage(**stage_named(stage)) as opened:
+    with open_session(**stage_named(stage)) as opened:
         environment.show_value(opened, key)
 
 
@@ -215,7 +215,7 @@ def env_get(context, key, stage="prod"):
 @told
 def env_set(context, value, stage="prod", dry_run=False, verbose=False):
     """Set values on the server, and serve the release with them; no request fails."""
-    with open_stage(**stage_named(stage, dry=dry_run, verbose=verbose)) as opened:
+    with open_session(**stage_named(stage, dry=dry_run, verbose=verbose)) as opened:
         environment.set_values(opened, value)
 
 
@@ -227,7 +227,7 @@ def env_set(context, value, stage="prod", dry_run=False, verbose=False):
 @told
 def env_unset(context, key, stage="prod", dry_run=False, verbose=False):
     """Remove a value from the server, and serve the release without it."""
-    with open_stage(**stage_named(stage, dry=dry_run, verbose=verbose)) as opened:
+    with open_session(**stage_named(stage, dry=dry_run, verbose=verbose)) as opened:
         environment.unset(opened, key)
 
 
@@ -235,7 +235,7 @@ def env_unset(context, key, stage="prod", dry_run=False, verbose=False):
 @told
 def unlock(context, stage="prod"):
     """End a task that holds the stage's lock, after saying whose it is."""
-    with open_stage(**stage_named(stage)) as opened:
+    with open_session(**stage_named(stage)) as opened:
         removal.unlock(opened)
 
 
@@ -247,7 +247,7 @@ def unlock(context, stage="prod"):
 @told
 def remove(context, stage="prod", name="", dry_run=False, verbose=False):
     """Take a stage away from its server; a last copy of its database is kept there."""
-    with open_stage(**stage_named(stage, dry=dry_run, verbose=verbose)) as opened:
+    with open_session(**stage_named(stage, dry=dry_run, verbose=verbose)) as opened:
         removal.remove(opened, name=name)
 
 

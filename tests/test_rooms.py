@@ -94,8 +94,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "deploy.terminal": {"errors", "deploy.steps"},
     # what `inv` calls, from below to above
     "deploy.tasks.readiness": {"errors", "adopted"},
-    "deploy.tasks.stage": {"naming.system", "deploy.host.dry", "deploy.host.ssh", "deploy.terminal", "deploy.steps"} | PURE | AT_THE_EDGE,
-    "deploy.tasks.change": {"errors", "deploy.commands", "deploy.limits", "deploy.shell", "deploy.tasks.stage", "deploy.steps", "deploy.terminal", "deploy.facts", "deploy.standing"},
+    "deploy.tasks.session": {"naming.system", "deploy.host.dry", "deploy.host.ssh", "deploy.terminal", "deploy.steps"} | PURE | AT_THE_EDGE,
+    "deploy.tasks.change": {"errors", "deploy.commands", "deploy.limits", "deploy.shell", "deploy.tasks.session", "deploy.steps", "deploy.terminal", "deploy.facts", "deploy.standing"},
     "deploy.tasks.on_copy": {"errors", "deploy.tasks.change", "deploy.commands", "deploy.limits", "deploy.steps", "deploy.terminal"},
 }  # fmt: skip
 # These may import all of the deploy, and the rest of the library nothing of it.

@@ -11,7 +11,7 @@ from stagetools.deploy.config import StageConfig
 from stagetools.deploy.host.dry import DryTerminal
 from stagetools.deploy.host.keys import explained
 from stagetools.deploy.host.ssh import FabricHost, _connection, _Started
-from stagetools.deploy.tasks import stage
+from stagetools.deploy.tasks import session
 from stagetools.deploy.terminal import Terminal
 from stagetools.errors import ConnectionFailed, UsageError
 from stagetools.utils import get_expected_system_from_name
@@ -136,14 +136,14 @@ def test_an_answer_is_kept_once_the_connection_stands(
     def refused(*_: object, **__: object) -> None:
         raise ConnectionFailed("There is no host.")
 
-    monkeypatch.setattr(stage, "connect", refused)
+    monkeypatch.setattr(session, "connect", refused)
     with (
         pytest.raises(ConnectionFailed),
-        stage.open_stage(*asked, connected=lambda: calls.append("kept")),
+        session.open_session(*asked, connected=lambda: calls.append("kept")),
     ):
         pass
     assert calls == []
     there = SimpleNamespace(address="a", needs_sudo=False, close=lambda: None)
-    monkeypatch.setattr(stage, "connect", lambda *_, **__: there)
-    with stage.open_stage(*asked, connected=lambda: calls.append("kept")):
+    monkeypatch.setattr(session, "connect", lambda *_, **__: there)
+    with session.open_session(*asked, connected=lambda: calls.append("kept")):
         assert len(calls) == kept

@@ -13,7 +13,7 @@ import tomlkit
 
 from stagetools.errors import ConfigError
 
-__all__ = ["DOMAIN_MAX", "StageConfig", "bytes_in", "load", "remember", "stage_names"]
+__all__ = ["DOMAIN_MAX", "StageConfig", "bytes_in", "load", "remember"]
 
 # A domain becomes part of the path of a unix socket, which holds 107 bytes in all. unix(7)
 DOMAIN_MAX = 80
@@ -130,11 +130,6 @@ def load(path: Path, stage_name: str) -> StageConfig:
     return _checked(
         StageConfig(stage_name=stage_name, **_typed(stages[stage_name], where)), where
     )
-
-
-def stage_names(path: Path) -> tuple[str, ...]:
-    """The stages that deploy.toml knows, in its order."""
-    return tuple(_stages(path))
 
 
 def _stages(path: Path) -> dict[str, dict[str, Any]]:

@@ -38,12 +38,6 @@ def test_a_file_that_is_not_there_reads_as_nothing(machine, layout) -> None:
     assert machine.run(files.read_text(layout.compose_env("none"))) == ""
 
 
-def test_removing_what_is_not_there_is_no_error(machine, layout) -> None:
-    machine.at(layout.source("R1") / "a").mkdir(parents=True)
-    machine.run(files.remove(layout.source("R1"), layout.source("R2")))
-    assert not machine.at(layout.source("R1")).exists()
-
-
 def test_the_environment_is_roots_alone_and_never_empty(machine, layout) -> None:
     machine.run(environment.write(layout, 6), stdin=b'A="1"\n')
     assert mode(machine.at(layout.env_file)) == 0o600

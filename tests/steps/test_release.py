@@ -98,7 +98,7 @@ def test_a_page_that_fails_is_not_asked_around(layout, config, status: int) -> N
     said = failure('{"well": false, "said": "500 at /"}', status=status)
     host = ScriptedHost({"compose.probe": said, logs(): "Traceback\n"})
     sick = release.probe(host, layout, config, NEW, "c1")
-    assert sick == release.Sick("500 at /", "Traceback")
+    assert sick == release.Unhealthy("500 at /", "Traceback")
     assert len(host.ran) == 2
 
 
@@ -141,14 +141,14 @@ def test_its_trouble_is_told_in_its_own_words(
 def test_a_sick_release_says_why(layout, config, output: str, said: str) -> None:
     host = ScriptedHost({"compose.probe": failure(output), logs(): "Traceback\n"})
     sick = release.probe(host, layout, config, NEW, "c1")
-    assert sick == release.Sick(said, "Traceback")
+    assert sick == release.Unhealthy(said, "Traceback")
 
 
 def test_a_refused_release_is_removed_and_its_last_lines_are_shown(refused) -> None:
     host = ScriptedHost({compose.discard("c1").text: "c1"})
 
     def refuse() -> None:
-        raise release.refuse(host, "c1", release.Sick("503 no", "Traceback"))
+        raise release.refuse(host, "c1", release.Unhealthy("503 no", "Traceback"))
 
     error = refused(refuse)
     assert host.ran == [compose.discard("c1").text]

@@ -15,7 +15,7 @@ from rich.console import Console
 from stagetools.deploy.facts import Facts, Record
 from stagetools.deploy.layout import Layout
 from stagetools.deploy.shell import Command
-from stagetools.deploy.tasks.stage import Stage
+from stagetools.deploy.tasks.session import Session
 from stagetools.deploy.terminal import Terminal
 from tests.steps.conftest import OLD, printed
 from tests.steps.scripted import Answer, ScriptedHost, name_of
@@ -150,7 +150,7 @@ class Scene:
         }
         self.world = World(answers, facts=self.facts)
         terminal = Terminal(Console(file=self.output, width=200), yes=self.yes)
-        self.stage = Stage(self.world, self.layout, self.config, terminal)
+        self.session = Session(self.world, self.layout, self.config, terminal)
 
     @property
     def steps(self) -> list[str]:

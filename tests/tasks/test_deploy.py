@@ -32,7 +32,7 @@ class Desk(Scene):
         return self.world
 
     def change(self, held: lock.Held) -> Deploy:
-        return Deploy(self.stage, held, self.facts, self.root, read_tree(self.root))
+        return Deploy(self.session, held, self.facts, self.root, read_tree(self.root))
 
     def fingerprint(self) -> str:
         with lock.hold(self.host, self.layout, "ann") as held:
@@ -174,7 +174,7 @@ def test_a_release_that_is_not_well_is_a_reason_to_deploy(desk, deployed) -> Non
 @pytest.mark.parametrize("key", ["host", "user", "identity_file"])
 def test_how_the_server_is_reached_is_no_reason(desk, config, key) -> None:
     moved = desk()
-    moved.stage = replace(moved.stage, config=replace(config, **{key: "other"}))
+    moved.session = replace(moved.session, config=replace(config, **{key: "other"}))
     assert desk().fingerprint() == moved.fingerprint()
 
 

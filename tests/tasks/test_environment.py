@@ -27,7 +27,7 @@ from stagetools.deploy.tasks.environment import (
     replaced,
     value_of,
 )
-from stagetools.deploy.tasks.stage import Stage
+from stagetools.deploy.tasks.session import Session
 from stagetools.deploy.terminal import Terminal
 from stagetools.errors import CommandFailed, StageError, UsageError
 from stagetools.utils import get_expected_system_from_name
@@ -132,11 +132,11 @@ class Desk:
         monkeypatch.setattr(server, "look", lambda *_: self.facts)
         monkeypatch.setattr(server, "ensure_account", self.prepare)
         monkeypatch.setattr(environment, "locked", lambda *_: nullcontext())
-        monkeypatch.setattr(Stage, "under", lambda stage, _: stage)
+        monkeypatch.setattr(Session, "under", lambda stage, _: stage)
         monkeypatch.setattr(relaunch, "serve_again", self.serve_again)
         config = StageConfig(stage_name="prod", domains=("a.test",))
         terminal = Terminal(Console(file=self.output, width=200))
-        self.stage = Stage(self.machine, LAYOUT, config, terminal)
+        self.session = Session(self.machine, LAYOUT, config, terminal)
         self.served: list[str] = []
         self.refusal: BaseException | None = None
 
@@ -162,7 +162,7 @@ def desk(tmp_path, monkeypatch) -> Desk:
 
 
 def test_a_value_is_set_beside_the_others(desk) -> None:
-    environment.set_values(desk.stage, [f"B={AWKWARD}"])
+    environment.set_values(desk.session, [f"B={AWKWARD}"])
     assert desk.path.read_bytes().decode() == TEXT + line_of("B", Secret(AWKWARD))
     assert desk.output.getvalue() == "B set on the server.\n"
     assert stat.S_IMODE(desk.path.stat().st_mode) == 0o600
@@ -171,7 +171,7 @@ def test_a_value_is_set_beside_the_others(desk) -> None:
 
 def test_several_values_are_one_change(desk) -> None:
     desk.facts = replace(desk.facts, release="R1")
-    environment.set_values(desk.stage, ["B=1", "A=2", "C=x y"])
+    environment.set_values(desk.session, ["B=1", "A=2", "C=x y"])
     assert len(desk.served) == 1
     assert names(desk.path.read_text()) == ["SECRET_KEY", "A", "B", "C"]
     assert "B, A, C set on the server; shop_prod serves R2." in desk.output.getvalue()
@@ -180,7 +180,7 @@ def test_several_values_are_one_change(desk) -> None:
 def test_one_wrong_value_among_several_changes_nothing(desk) -> None:
     for wrong in (["B=1", "ALLOWED_HOSTS=x"], []):
         with pytest.raises(UsageError):
-            environment.set_values(desk.stage, wrong)
+            environment.set_values(desk.session, wrong)
     assert desk.path.read_text() == TEXT
 
 
@@ -200,38 +200,38 @@ def test_a_value_written_by_hand_is_read_as_compose_reads_it(name, value) -> Non
 
 
 def test_one_value_is_printed_as_it_is_and_alone(desk, capsys) -> None:
-    environment.set_values(desk.stage, [f"B={AWKWARD}"])
-    environment.show_value(desk.stage, "B")
+    environment.set_values(desk.session, [f"B={AWKWARD}"])
+    environment.show_value(desk.session, "B")
     assert capsys.readouterr().out == f"{AWKWARD}\n"
     with pytest.raises(UsageError, match="C is not set"):
-        environment.show_value(desk.stage, "C")
+        environment.show_value(desk.session, "C")
 
 
 def test_a_value_that_is_set_again_is_replaced_in_its_place(desk) -> None:
-    environment.set_values(desk.stage, ["SECRET_KEY=2"])
+    environment.set_values(desk.session, ["SECRET_KEY=2"])
     assert desk.path.read_text() == '# mine\nSECRET_KEY="2"\nA="1"\n'
 
 
 @pytest.mark.parametrize("value", ["", "b=c"])
 def test_a_value_may_be_empty_or_hold_the_sign(desk, value: str) -> None:
-    environment.set_values(desk.stage, [f"A={value}"])
+    environment.set_values(desk.session, [f"A={value}"])
     assert f'A="{value}"\n' in desk.path.read_text()
 
 
 def test_a_name_alone_reads_the_value_from_standard_input(desk, monkeypatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("from a pipe\n"))
-    environment.set_values(desk.stage, ["A"])
+    environment.set_values(desk.session, ["A"])
     assert 'A="from a pipe"\n' in desk.path.read_text()
 
 
 def test_a_value_is_removed(desk) -> None:
-    environment.unset(desk.stage, "A")
+    environment.unset(desk.session, "A")
     assert desk.path.read_text() == '# mine\nSECRET_KEY="s3cret"\n'
 
 
 def test_the_release_that_serves_gets_it(desk) -> None:
     desk.facts = replace(desk.facts, release="R1")
-    environment.set_values(desk.stage, ["A=2"])
+    environment.set_values(desk.session, ["A=2"])
     assert desk.served == [TEXT.replace('"1"', '"2"')]
     assert desk.output.getvalue() == "A set on the server; shop_prod serves R2.\n"
     assert not desk.before.exists()
@@ -242,14 +242,14 @@ def test_a_value_that_the_release_refuses_is_not_kept(desk, refusal) -> None:
     desk.facts = replace(desk.facts, release="R1")
     desk.refusal = refusal
     with pytest.raises(type(refusal)):
-        environment.set_values(desk.stage, ["A=bad"])
+        environment.set_values(desk.session, ["A=bad"])
     assert desk.served == [TEXT.replace('"1"', '"bad"')]
     assert desk.path.read_text() == TEXT
     assert not desk.before.exists()
     if isinstance(refusal, StageError):
         assert refusal.untouched == "The environment file is as it was before."
     desk.refusal = None
-    environment.set_values(desk.stage, ["B=2"])
+    environment.set_values(desk.session, ["B=2"])
     assert desk.served[-1] == TEXT + 'B="2"\n'
 
 
@@ -263,7 +263,7 @@ def test_a_value_that_serves_already_is_kept_when_something_fails_later(desk) ->
     desk.serve_again = fail_after_switch
     relaunch.serve_again = fail_after_switch
     with pytest.raises(StageError) as caught:
-        environment.set_values(desk.stage, ["A=2"])
+        environment.set_values(desk.session, ["A=2"])
     assert 'A="2"' in desk.path.read_text()
     assert "the new release serves with it" in caught.value.untouched
 
@@ -281,7 +281,7 @@ def test_while_nothing_is_approved_the_one_before_is_kept_on_the_server(desk) ->
 
     relaunch.serve_again = serve_again
     with pytest.raises(StageError):
-        environment.set_values(desk.stage, ["A=2"])
+        environment.set_values(desk.session, ["A=2"])
     assert kept == [TEXT]
 
 
@@ -300,9 +300,9 @@ def test_no_value_is_shown_or_is_an_argument(desk, monkeypatch) -> None:
         return run(command, **options)
 
     monkeypatch.setattr(desk.machine, "run", listen)
-    environment.list_names(desk.stage)
-    environment.set_values(desk.stage, ["B=hush"])
-    environment.unset(desk.stage, "A")
+    environment.list_names(desk.session)
+    environment.set_values(desk.session, ["B=hush"])
+    environment.unset(desk.session, "A")
     assert desk.output.getvalue().startswith("SECRET_KEY=***\nA=***\n")
     assert ran
     for text in [desk.output.getvalue(), *ran]:
@@ -315,7 +315,7 @@ def test_no_value_is_shown_or_is_an_argument(desk, monkeypatch) -> None:
 )
 def test_what_is_no_assignment_is_refused(desk, assignment: str) -> None:
     with pytest.raises(UsageError, match="is not KEY=VALUE"):
-        environment.set_values(desk.stage, [assignment])
+        environment.set_values(desk.session, [assignment])
     assert desk.path.read_text() == TEXT
 
 
@@ -324,34 +324,34 @@ def test_what_is_no_assignment_is_refused(desk, assignment: str) -> None:
 )
 def test_what_a_deploy_works_out_is_refused(desk, name: str) -> None:
     with pytest.raises(UsageError, match="is set by each deploy"):
-        environment.set_values(desk.stage, [f"{name}=x"])
+        environment.set_values(desk.session, [f"{name}=x"])
 
 
 @pytest.mark.parametrize("value", ["a\0b", "caf\udce9"])
 def test_a_value_that_no_file_can_hold_is_refused(desk, value: str) -> None:
     with pytest.raises(UsageError, match="The value of A"):
-        environment.set_values(desk.stage, [f"A={value}"])
+        environment.set_values(desk.session, [f"A={value}"])
     assert desk.path.read_text() == TEXT
 
 
 def test_a_file_that_is_no_text_is_not_written_anew(desk) -> None:
     desk.path.write_bytes(b"A=caf\xe9\n")
     with pytest.raises(StageError, match="not UTF-8"):
-        environment.set_values(desk.stage, ["A=2"])
+        environment.set_values(desk.session, ["A=2"])
     assert desk.path.read_bytes() == b"A=caf\xe9\n"
 
 
 def test_a_name_that_is_not_set_is_told_with_those_that_are(desk) -> None:
     with pytest.raises(UsageError, match="B is not set") as caught:
-        environment.unset(desk.stage, "B")
+        environment.unset(desk.session, "B")
     assert caught.value.remedy == "These are set: SECRET_KEY, A."
 
 
 def test_a_stage_that_is_not_there_yet_is_told_how_to_be(desk) -> None:
     desk.facts = replace(desk.facts, env="")
     for refused in (
-        lambda: environment.list_names(desk.stage),
-        lambda: environment.unset(desk.stage, "A"),
+        lambda: environment.list_names(desk.session),
+        lambda: environment.unset(desk.session, "A"),
     ):
         with pytest.raises(UsageError, match="is not on") as caught:
             refused()
@@ -360,7 +360,7 @@ def test_a_stage_that_is_not_there_yet_is_told_how_to_be(desk) -> None:
 
 def test_the_first_value_of_a_stage_prepares_its_account(desk) -> None:
     desk.facts = replace(desk.facts, env="")
-    environment.set_values(desk.stage, ["B=2"])
+    environment.set_values(desk.session, ["B=2"])
     assert desk.prepared == 1
     assert desk.path.read_text() == TEXT + 'B="2"\n'
 
@@ -373,7 +373,7 @@ def test_a_dry_run_before_the_first_deploy_prints_what_it_would_do(
     desk.path.unlink()
     terminal = DryTerminal(Console(file=desk.output, width=200), verbose=True)
     dry = DryHost(desk.machine, terminal, needs_sudo=False)
-    stage = replace(desk.stage, host=dry, terminal=terminal)
+    stage = replace(desk.session, host=dry, terminal=terminal)
     environment.set_values(stage, ["A=hush"])
     assert desk.prepared == 1
     assert "changes the environment file: A set\n" in desk.output.getvalue()

@@ -43,7 +43,7 @@ def play(layout, config, deployed, tmp_path, monkeypatch) -> Callable[..., Scene
     def deploy(scene: Scene) -> None:
         with lock.hold(scene.world, layout, "ann") as held:
             facts, tree = scene.facts, read_tree(tmp_path)
-            Deploy(scene.stage, held, facts, tmp_path, tree).run()
+            Deploy(scene.session, held, facts, tmp_path, tree).run()
 
     def play(change: str, at: Callable[[World, str], None] | None = None) -> Scene:
         answers = {"releases.records": KNOWN, "task: unknown": NONE, **CHANGES[change]}
@@ -52,10 +52,12 @@ def play(layout, config, deployed, tmp_path, monkeypatch) -> Callable[..., Scene
             scene.world.at = at
         monkeypatch.setattr(on_copy.time, "monotonic", lambda: scene.world.now)
         tasks: dict[str, Callable[[], None]] = {
-            "a restart": partial(relaunch.restart, scene.stage),
-            "a restore": partial(relaunch.rollback, scene.stage, restore_database=True),
+            "a restart": partial(relaunch.restart, scene.session),
+            "a restore": partial(
+                relaunch.rollback, scene.session, restore_database=True
+            ),
         }
-        rolls = partial(relaunch.rollback, scene.stage)
+        rolls = partial(relaunch.rollback, scene.session)
         deploys = partial(deploy, scene)
         scene.error = None  # type: ignore[attr-defined]
         try:

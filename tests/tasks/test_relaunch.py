@@ -52,7 +52,7 @@ def desk(layout, config, deployed, monkeypatch) -> Callable[..., Scene]:
 
 def refused(action: Callable[..., None], scene: Scene, **options: Any) -> StageError:
     with pytest.raises(StageError) as caught:
-        action(scene.stage, **options)
+        action(scene.session, **options)
     assert caught.value.remedy
     return caught.value
 
@@ -97,7 +97,7 @@ NEW = "20260131-080000-1111111"
 
 def test_a_rollback_serves_the_release_before(desk) -> None:
     scene = desk()
-    relaunch.rollback(scene.stage)
+    relaunch.rollback(scene.session)
     assert scene.world.names == [*BEFORE, *ASKED, *LIVE]
     record = scene.written
     assert (record.origin, record.why, record.tree) == (FIRST, "rollback", "t1")
@@ -117,7 +117,7 @@ def test_a_domain_of_another_site_is_refused_before_anything_is_begun(
 
 def test_migrations_that_it_does_not_know_are_undone_on_a_copy(desk) -> None:
     scene = desk(said={"task: unknown": [UNKNOWN, NONE]})
-    relaunch.rollback(scene.stage)
+    relaunch.rollback(scene.session)
     world, own = scene.world, scene.layout.data_copy(NEW)
     assert world.names == [*BEFORE, *REHEARSED, *HELD]
     assert scene.steps == [
@@ -176,12 +176,12 @@ def test_an_older_release_that_is_not_well_on_the_copy_lets_nobody_wait(desk) ->
 def test_a_long_wait_is_asked_for_with_what_visitors_get(desk) -> None:
     said = {"task: unknown": [UNKNOWN, NONE]}
     scene = desk(said=said, takes={"rehearse: reverse": 40, "task: reverse": 40})
-    relaunch.rollback(scene.stage)
+    relaunch.rollback(scene.session)
     words = "Visitors will wait for about 40 s, and get an error after 30 s"
     assert words in scene.output.getvalue()
     assert scene.world.visitors == NEW  # late, as was agreed
     scene = desk(yes=False, said={"task: unknown": [NONE]})
-    relaunch.rollback(scene.stage)  # nothing to ask
+    relaunch.rollback(scene.session)  # nothing to ask
 
 
 def test_one_that_is_later_than_rehearsed_goes_back(desk) -> None:
@@ -210,7 +210,7 @@ RESTORED = [
 
 def test_a_restore_serves_the_older_release_with_its_snapshot(desk) -> None:
     scene = desk()
-    relaunch.rollback(scene.stage, restore_database=True)
+    relaunch.rollback(scene.session, restore_database=True)
     world = scene.world
     assert world.names == RESTORED
     assert scene.steps == [
@@ -227,7 +227,7 @@ def test_a_restore_serves_the_older_release_with_its_snapshot(desk) -> None:
 def test_the_snapshot_is_that_of_the_first_migration_since(desk) -> None:
     later = replace(RECORDS[0], release="20260131-073000-2222222")
     scene = desk(records=[later, *RECORDS])
-    relaunch.rollback(scene.stage, to=FIRST, restore_database=True)
+    relaunch.rollback(scene.session, to=FIRST, restore_database=True)
     assert scene.world.of("data.seed")["snapshot"] == f"before-{OLD}"
 
 
@@ -236,24 +236,24 @@ def test_what_was_written_when_it_served_again_is_not_lost(desk) -> None:
     again = replace(RECORDS[1], release="20260131-071500-1111111", origin=FIRST)
     later = replace(RECORDS[0], release="20260131-073000-2222222")
     scene = desk(records=[later, again, *RECORDS])
-    relaunch.rollback(scene.stage, to=FIRST, restore_database=True)
+    relaunch.rollback(scene.session, to=FIRST, restore_database=True)
     assert scene.world.of("data.seed")["snapshot"] == f"before-{later.release}"
 
 
 def test_a_release_that_serves_again_must_know_all_that_the_database_has(desk) -> None:
     for restore in (False, True):
         scene = desk()
-        relaunch.rollback(scene.stage, restore_database=restore)
+        relaunch.rollback(scene.session, restore_database=restore)
         assert "--exact" in scene.world.of("compose.probe")["words"]
     scene = desk()
-    relaunch.restart(scene.stage)
+    relaunch.restart(scene.session)
     assert "--exact" not in scene.world.of("compose.probe")["words"]
 
 
 def test_where_nothing_was_migrated_since_nothing_is_restored(desk) -> None:
     scene = desk(records=[replace(r, migrations=()) for r in RECORDS])
     with pytest.raises(UsageError, match="has migrated the database"):
-        relaunch.rollback(scene.stage, restore_database=True)
+        relaunch.rollback(scene.session, restore_database=True)
     assert scene.world.names == [*LOOKED, "true"]
 
 
@@ -286,30 +286,30 @@ def test_a_restored_release_that_is_not_well_leaves_the_newer_one_serving(desk) 
 @pytest.mark.parametrize("to", [FIRST, "c1", FIRST[:15], "1111111", "1111"])
 def test_a_release_is_named_as_it_is_listed(desk, to: str) -> None:
     scene = desk()
-    relaunch.rollback(scene.stage, to=to)
+    relaunch.rollback(scene.session, to=to)
     assert scene.written.origin == FIRST
 
 
 @pytest.mark.parametrize("to", ["never", "2027"])
 def test_a_release_that_is_not_there_is_told(desk, to: str) -> None:
     with pytest.raises(UsageError, match=f"no release '{to}'"):
-        relaunch.rollback(desk().stage, to=to)
+        relaunch.rollback(desk().session, to=to)
 
 
 def test_a_beginning_that_fits_several_releases_is_told(desk) -> None:
     with pytest.raises(UsageError, match=f"several releases: {OLD}, {FIRST}"):
-        relaunch.rollback(desk().stage, to="2026")
+        relaunch.rollback(desk().session, to="2026")
 
 
 def test_without_an_earlier_release_there_is_no_way_back(desk) -> None:
     with pytest.raises(UsageError, match="no earlier release"):
-        relaunch.rollback(desk(records=RECORDS[:1]).stage)
+        relaunch.rollback(desk(records=RECORDS[:1]).session)
 
 
 def test_a_release_whose_image_is_gone_is_passed_over(desk) -> None:
     scene = desk(said={"releases.records": f"\t{RECORDS[1].to_json()}\n"})
     with pytest.raises(UsageError, match="no earlier release"):
-        relaunch.rollback(scene.stage)
+        relaunch.rollback(scene.session)
 
 
 # --- a restart --------------------------------------------------------------------------------
@@ -317,7 +317,7 @@ def test_a_release_whose_image_is_gone_is_passed_over(desk) -> None:
 
 def test_a_restart_is_the_same_release_in_a_new_container(desk) -> None:
     scene = desk()
-    relaunch.restart(scene.stage)
+    relaunch.restart(scene.session)
     assert scene.world.names == ["server.look", *PREPARED, *ASKED, *LIVE]
     assert (scene.written.why, scene.written.origin) == ("restart", OLD)
 
@@ -326,7 +326,7 @@ def test_migrations_that_it_does_not_know_are_no_reason_and_are_told(desk) -> No
     remark = "the database has 1 migration that this release does not know: shop.0003"
     said = json.dumps({"well": True, "said": f"200 ok, but {remark}"})
     scene = desk(said={"compose.probe": said})
-    relaunch.restart(scene.stage)
+    relaunch.restart(scene.session)
     assert f"✓ Start: /healthz and / answered; {remark}" in scene.output.getvalue()
     assert scene.world.visitors != OLD
 
@@ -334,7 +334,7 @@ def test_migrations_that_it_does_not_know_are_no_reason_and_are_told(desk) -> No
 def test_it_goes_on_with_the_database_that_is_live(desk, layout) -> None:
     live = layout.data_copy(OLD)
     scene = desk(facts={"data_dir": live})
-    relaunch.restart(scene.stage)
+    relaunch.restart(scene.session)
     written = scene.world.sent["files.write_text"].decode()
     assert f"STAGETOOLS_DATA={live}\n" in written
 
@@ -342,7 +342,7 @@ def test_it_goes_on_with_the_database_that_is_live(desk, layout) -> None:
 def test_an_account_of_an_older_version_is_brought_up_to_date_first(desk) -> None:
     for old in ({"overlays": ""}, {"home_is_roots": False}):
         scene = desk(facts=old)
-        relaunch.restart(scene.stage)
+        relaunch.restart(scene.session)
         assert scene.steps[0] == "Account"
         assert scene.world.names[1:4] == [
             *("compose.write_overlays", "server.ensure_account", "server.look")
@@ -361,5 +361,5 @@ def test_what_does_not_run_cannot_be_restarted_or_rolled_back(desk) -> None:
     for action in (relaunch.restart, relaunch.rollback):
         scene = desk(facts={"release": "", "record": None, "containers": ()})
         with pytest.raises(StageError, match="does not run") as caught:
-            action(scene.stage)
+            action(scene.session)
         assert "inv deploy --stage prod" in caught.value.remedy

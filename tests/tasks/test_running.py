@@ -13,7 +13,7 @@ from stagetools.deploy.commands import server as look
 from stagetools.deploy.facts import Record
 from stagetools.deploy.steps import server
 from stagetools.deploy.tasks import running
-from stagetools.deploy.tasks.stage import Stage
+from stagetools.deploy.tasks.session import Session
 from stagetools.deploy.terminal import Terminal
 from stagetools.errors import StageError, UsageError
 from tests.steps.conftest import OLD
@@ -29,7 +29,7 @@ FIRST = "20260130-070000-1111111"
 def desk(layout, config, deployed, monkeypatch):
     """A stage whose release answers the probe as it is told to."""
 
-    def desk(probe, **facts) -> Stage:
+    def desk(probe, **facts) -> Session:
         seen = replace(deployed, **facts)
         monkeypatch.setattr(server, "look", lambda host, layout: seen)
         made = {"fingerprint": "f", "who": "ann@desk", "commit": "c1"}
@@ -50,12 +50,12 @@ def desk(layout, config, deployed, monkeypatch):
             ),
         }
         terminal = Terminal(Console(file=io.StringIO(), width=200))
-        return Stage(ScriptedHost(said), layout, config, terminal)
+        return Session(ScriptedHost(said), layout, config, terminal)
 
     return desk
 
 
-def printed(stage: Stage) -> str:
+def printed(stage: Session) -> str:
     return stage.terminal.console.file.getvalue()
 
 

@@ -3,7 +3,7 @@
 from pathlib import PurePosixPath
 
 from stagetools.deploy.layout import Layout
-from stagetools.deploy.shell import Command, looks, loosely, script, script_file, sh
+from stagetools.deploy.shell import Command, looks, loosely, script, script_file
 
 __all__ = ["arrived", "read_text", "receive_part", "receive_tree", "write_text"]
 
@@ -56,8 +56,3 @@ def write_text(path: PurePosixPath, *, mode: str = "0644") -> Command:
 def read_text(path: PurePosixPath) -> Command:
     """Print a file, or nothing where there is none."""
     return looks(script('test ! -f "$1" || cat "$1"', path))
-
-
-def remove(*paths: PurePosixPath) -> Command:
-    """Remove files and directories; those that are not there are no error."""
-    return sh("rm", "-rf", "--", *paths)

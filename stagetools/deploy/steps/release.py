@@ -16,8 +16,8 @@ from stagetools.deploy.steps import Outcome, changed, unchanged
 from stagetools.errors import CommandFailed, StageError
 
 __all__ = [
-    "Sick",
     "SwitchedBack",
+    "Unhealthy",
     "again",
     "build",
     "configuration",
@@ -44,7 +44,7 @@ _MOST_WORKERS = 8  # gunicorn processes chosen by us; each costs some 60 MB
 
 
 @dataclass(frozen=True, slots=True)
-class Sick:
+class Unhealthy:
     """Why a release must not serve, and its last lines."""
 
     said: str
@@ -140,7 +140,7 @@ def probe(
     limit: float = HEALTH.start,
     exact: bool = False,
     remark: Callable[[str], None] = lambda words: None,
-) -> Sick | None:
+) -> Unhealthy | None:
     """Ask the release's own socket until it is well; why not, when it never is.
 
     `limit` is in seconds. `exact` refuses a database with migrations that it does not know;
@@ -163,7 +163,7 @@ def probe(
             host.run(compose.probe(container, *words))
     except CommandFailed as error:
         said = said_by_probe(error.output) or "it ended while it started"
-        return Sick(said, host.run(compose.last_lines(container, 15)).strip())
+        return Unhealthy(said, host.run(compose.last_lines(container, 15)).strip())
     return None
 
 
@@ -193,7 +193,7 @@ def trouble(host: Host, layout: Layout, config: StageConfig, serving: Container)
     return ""
 
 
-def refuse(host: Host, container: str, sick: Sick) -> StageError:
+def refuse(host: Host, container: str, sick: Unhealthy) -> StageError:
     """Remove a container that never served; the error that says why."""
     host.run(compose.discard(container))
     error = StageError(
@@ -308,11 +308,11 @@ def hold(
     return cut
 
 
-def _failed_since(host: Host, container: str) -> Sick | None:
+def _failed_since(host: Host, container: str) -> Unhealthy | None:
     state = host.run(compose.last_lines(container, 15)).strip()
     if state.endswith("container running, exit code 0, restarts 0"):
         return None
-    return Sick("it ended after the switch", state)
+    return Unhealthy("it ended after the switch", state)
 
 
 def known(host: Host, layout: Layout) -> list[Record]:

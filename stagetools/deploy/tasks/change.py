@@ -13,7 +13,7 @@ from stagetools.deploy.limits import HEALTH
 from stagetools.deploy.shell import alone, sh
 from stagetools.deploy.standing import Standing
 from stagetools.deploy.steps import Outcome, lock, proxy, release, server
-from stagetools.deploy.tasks.stage import Stage, person, utc_now
+from stagetools.deploy.tasks.session import Session, person, utc_now
 from stagetools.deploy.terminal import Step, uninterrupted
 from stagetools.errors import (
     CommandFailed,
@@ -35,12 +35,12 @@ class Change:
     why = "deploy"
     exact = False  # whether it must know all migrations that the database has
 
-    def __init__(self, stage: Stage, held: lock.Held, facts: Facts) -> None:
-        self.stage, self.held, self.facts = stage.under(held), held, facts
+    def __init__(self, session: Session, held: lock.Held, facts: Facts) -> None:
+        self.session, self.held, self.facts = session.under(held), held, facts
         self.host, self.layout, self.config = (
-            self.stage.host,
-            stage.layout,
-            stage.config,
+            self.session.host,
+            session.layout,
+            session.config,
         )
         self.standing = Standing(before=facts.release, serves=facts.release)
         self.name = self.container = self.origin = ""
@@ -53,7 +53,7 @@ class Change:
         """Run one step, unless the server has given us up; the lock says which one."""
         self.held.check()
         self.held.does(title)
-        with self.stage.terminal.step(title) as step:
+        with self.session.terminal.step(title) as step:
             step.end(action(step))
 
     def bring_up_to_date(self) -> None:
@@ -174,14 +174,14 @@ class Change:
             raise release.refuse(self.host, self.container, sick)
         return self.healthy()
 
-    def start_and_ask(self) -> release.Sick | None:
+    def start_and_ask(self) -> release.Unhealthy | None:
         serving = self.facts.release
         self.container = release.start_beside(
             self.host, self.layout, self.name, serving
         )
         return self.ask()
 
-    def ask(self, limit: float = HEALTH.start) -> release.Sick | None:
+    def ask(self, limit: float = HEALTH.start) -> release.Unhealthy | None:
         host, layout, config = self.host, self.layout, self.config
         return release.probe(
             *(host, layout, config, self.name, self.container),
@@ -210,7 +210,7 @@ class Change:
         return outcome
 
     def drain(self, step: Step) -> Outcome:
-        old = self.facts.serving(self.stage.name)
+        old = self.facts.serving(self.session.name)
         limit = self.config.drain
         return release.drain_and_stop(
             self.host, self.layout, old, self.name, self.container, limit=limit

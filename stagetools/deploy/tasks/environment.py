@@ -9,7 +9,7 @@ from stagetools.deploy.facts import Facts
 from stagetools.deploy.shell import Secret
 from stagetools.deploy.steps import server
 from stagetools.deploy.tasks import relaunch
-from stagetools.deploy.tasks.stage import Stage, locked
+from stagetools.deploy.tasks.session import Session, locked
 from stagetools.deploy.terminal import uninterrupted
 from stagetools.errors import ConnectionFailed, LockLost, StageError, UsageError
 
@@ -79,18 +79,18 @@ def _items(text: str) -> Iterator[tuple[str, str]]:
             yield found["name"] or "", found[0]
 
 
-def list_names(stage: Stage) -> None:
+def list_names(session: Session) -> None:
     """Print each name, its value masked."""
-    facts = server.look(stage.host, stage.layout)
-    for name in names(_read(stage, facts).reveal()):
-        stage.terminal.say(f"{name}=***")
+    facts = server.look(session.host, session.layout)
+    for name in names(_read(session, facts).reveal()):
+        session.terminal.say(f"{name}=***")
 
 
-def show_value(stage: Stage, name: str) -> None:
+def show_value(session: Session, name: str) -> None:
     """Print one value as the site gets it: on standard output, for `$(…)` too."""
-    text = _read(stage, server.look(stage.host, stage.layout)).reveal()
+    text = _read(session, server.look(session.host, session.layout)).reveal()
     if name not in names(text):
-        raise _not_set(stage, name, text)
+        raise _not_set(session, name, text)
     print(value_of(text, name))  # noqa: T201 - it is what was asked for, as it is
 
 
@@ -109,7 +109,7 @@ def _unescaped(found: re.Match[str]) -> str:
     return {"n": "\n", "r": "\r", "t": "\t"}.get(found[1], found[1])
 
 
-def set_values(stage: Stage, assignments: Sequence[str]) -> None:
+def set_values(session: Session, assignments: Sequence[str]) -> None:
     """Set values, then serve the same release with them: no request fails.
 
     `KEY` alone asks for the value, so that it is in no history and no process list.
@@ -118,7 +118,7 @@ def set_values(stage: Stage, assignments: Sequence[str]) -> None:
         raise UsageError(
             "No value was given.", remedy="Write inv env.set KEY=VALUE, or KEY alone."
         )
-    ask = stage.terminal.ask_secret
+    ask = session.terminal.ask_secret
     values = dict(_split(assignment, ask) for assignment in assignments)
 
     def edit(text: str) -> str:
@@ -126,54 +126,56 @@ def set_values(stage: Stage, assignments: Sequence[str]) -> None:
             text = replaced(text, name, line_of(name, value))
         return text
 
-    _change(stage, edit, f"{', '.join(values)} set")
+    _change(session, edit, f"{', '.join(values)} set")
 
 
-def unset(stage: Stage, name: str) -> None:
+def unset(session: Session, name: str) -> None:
     """Remove a value, then serve the same release without it."""
 
     def edit(text: str) -> str:
         if name not in names(text):
-            raise _not_set(stage, name, text)
+            raise _not_set(session, name, text)
         return replaced(text, name, "")
 
-    if not server.look(stage.host, stage.layout).env:
-        raise _not_there(stage)
-    _change(stage, edit, f"{name} unset")
+    if not server.look(session.host, session.layout).env:
+        raise _not_there(session)
+    _change(session, edit, f"{name} unset")
 
 
-def _change(stage: Stage, edit: Callable[[str], str], what: str) -> None:
+def _change(session: Session, edit: Callable[[str], str], what: str) -> None:
     """Write the file, and serve with it; where that is refused, the file is as it was."""
-    with locked(stage, "changes the environment") as held:
-        ours = stage.under(held)
+    with locked(session, "changes the environment") as held:
+        ours = session.under(held)
         facts = server.look(ours.host, ours.layout)
         first = not facts.env  # before the first deploy
         if first or not facts.home_is_roots:
             server.ensure_account(ours.host, ours.layout)
-        before = Secret("") if first and stage.terminal.dry else _text(ours)
-        stage.terminal.would(f"changes the environment file: {what}")
+        before = Secret("") if first and session.terminal.dry else _text(ours)
+        session.terminal.would(f"changes the environment file: {what}")
         _write(ours, edit(before.reveal()))
         if not facts.release:
             ours.host.run(environment.approve(ours.layout))
-            stage.terminal.conclude(f"{what} on the server.")
+            session.terminal.conclude(f"{what} on the server.")
             return
         try:
-            name = relaunch.serve_again(stage, held, "env")
+            name = relaunch.serve_again(session, held, "env")
         except BaseException as error:
             with uninterrupted():
                 _put_back(ours, before, facts.release, error)
             raise
         ours.host.run(environment.approve(ours.layout))
-    stage.terminal.conclude(f"{what} on the server; {stage.name} serves {name}.")
+    session.terminal.conclude(f"{what} on the server; {session.name} serves {name}.")
 
 
-def _put_back(stage: Stage, before: Secret, serving: str, error: BaseException) -> None:
+def _put_back(
+    session: Session, before: Secret, serving: str, error: BaseException
+) -> None:
     """Restore the file unless the new release serves with it; say which it was."""
     said = "The server puts its environment file back as it was."
     with suppress(ConnectionFailed, LockLost):
-        if server.look(stage.host, stage.layout).release == serving:
-            _write(stage, before.reveal())
-            stage.host.run(environment.approve(stage.layout))
+        if server.look(session.host, session.layout).release == serving:
+            _write(session, before.reveal())
+            session.host.run(environment.approve(session.layout))
             said = "The environment file is as it was before."
         else:
             said = (
@@ -202,37 +204,37 @@ def _split(assignment: str, ask: Callable[[str], str]) -> tuple[str, Secret]:
     return name, Secret(value)
 
 
-def _read(stage: Stage, facts: Facts) -> Secret:
+def _read(session: Session, facts: Facts) -> Secret:
     if not facts.env:
-        raise _not_there(stage)
-    return _text(stage)
+        raise _not_there(session)
+    return _text(session)
 
 
-def _text(stage: Stage) -> Secret:
-    text = stage.host.run(environment.read(stage.layout))
+def _text(session: Session) -> Secret:
+    text = session.host.run(environment.read(session.layout))
     if "\N{REPLACEMENT CHARACTER}" in text:
         raise StageError(
-            f"{stage.layout.env_file} on the server contains bytes that are not UTF-8.",
+            f"{session.layout.env_file} on the server contains bytes that are not UTF-8.",
             untouched="Nothing was changed.",
             remedy="Fix the file there first: inv ssh",
         )
     return Secret(text)
 
 
-def _not_set(stage: Stage, name: str, text: str) -> UsageError:
+def _not_set(session: Session, name: str, text: str) -> UsageError:
     return UsageError(
-        f"{name} is not set for {stage.name}.",
+        f"{name} is not set for {session.name}.",
         remedy=f"These are set: {', '.join(names(text))}.",
     )
 
 
-def _not_there(stage: Stage) -> UsageError:
+def _not_there(session: Session) -> UsageError:
     return UsageError(
-        f"{stage.name} is not on {stage.host.address} yet.",
-        remedy=f"Deploy it first: inv deploy --stage {stage.config.stage_name}",
+        f"{session.name} is not on {session.host.address} yet.",
+        remedy=f"Deploy it first: inv deploy --stage {session.config.stage_name}",
     )
 
 
-def _write(stage: Stage, text: str) -> None:
+def _write(session: Session, text: str) -> None:
     content = (text or "# no values\n").encode()
-    stage.host.run(environment.write(stage.layout, len(content)), stdin=content)
+    session.host.run(environment.write(session.layout, len(content)), stdin=content)

@@ -102,7 +102,7 @@ class OnCopy(Change):
 
     def hold(self, step: Step) -> Outcome:
         """Visitors wait from here on, and nothing is written any more."""
-        old, cut = self.facts.serving(self.stage.name), ""
+        old, cut = self.facts.serving(self.session.name), ""
         self._held_at = time.monotonic()
         if old:
             self.standing.held = True
@@ -144,7 +144,7 @@ class OnCopy(Change):
         """Ask before visitors wait longer than the proxy lets them without an error."""
         if self.expected <= HOLD.change:
             return
-        self.stage.terminal.agree(
+        self.session.terminal.agree(
             f"Visitors will wait for about {self.expected:.0f} s, and get an error after"
             f" {HOLD.proxy} s. Continue?"
         )
@@ -152,7 +152,7 @@ class OnCopy(Change):
 
     def leave_old(self, step: Step) -> Outcome:
         """Remove the frozen release, and keep its database as a backup."""
-        old = self.facts.serving(self.stage.name)
+        old = self.facts.serving(self.session.name)
         self.host.run(site.resume(self.layout))
         self.retire()
         stopped = f"{old.release} stopped; " if old else ""

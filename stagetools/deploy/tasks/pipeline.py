@@ -21,7 +21,7 @@ from stagetools.deploy.steps import (
     source,
 )
 from stagetools.deploy.tasks.on_copy import OnCopy
-from stagetools.deploy.tasks.stage import Stage, commit_of, locked, open_stage
+from stagetools.deploy.tasks.session import Session, commit_of, locked, open_session
 from stagetools.deploy.terminal import Step, Terminal
 from stagetools.deploy.tree import Manifest, read_tree
 from stagetools.naming.system import System
@@ -47,12 +47,12 @@ def deploy(
     preflight.refuse_other_services(root)
     with ThreadPoolExecutor(1) as meanwhile:  # the network answers a tenth later
         tree = meanwhile.submit(read_tree, root)
-        opened = open_stage(
+        opened = open_session(
             system, config, terminal, accept=accept, shown=True, connected=connected
         )
-        with opened as stage, locked(stage, "deploys", wait=wait) as held:
-            facts = server.look(stage.host, stage.layout)
-            change = Deploy(stage, held, facts, root, tree.result())
+        with opened as session, locked(session, "deploys", wait=wait) as held:
+            facts = server.look(session.host, session.layout)
+            change = Deploy(session, held, facts, root, tree.result())
             change.allow_breaking = allow_breaking
             change.run()
     done = f"{time.monotonic() - started:.1f} s"
@@ -77,9 +77,14 @@ class Deploy(OnCopy):
     """One deploy, from what was seen on the server to what serves there."""
 
     def __init__(
-        self, stage: Stage, held: lock.Held, facts: Facts, root: Path, tree: Manifest
+        self,
+        session: Session,
+        held: lock.Held,
+        facts: Facts,
+        root: Path,
+        tree: Manifest,
     ) -> None:
-        super().__init__(stage, held, facts)
+        super().__init__(session, held, facts)
         self.root, self.tree = root, tree
         self.allow_breaking = False
         self.is_first = not facts.release
@@ -88,10 +93,10 @@ class Deploy(OnCopy):
         """Every step in its order."""
         if self.nothing_changed():
             return
-        preflight.refuse_taken_domains(self.stage.name, self.facts, self.config)
+        preflight.refuse_taken_domains(self.session.name, self.facts, self.config)
         preflight.refuse_full_disk(self.facts)
         found = preflight.refuse_wrong_dns(self.host, self.facts, self.config)
-        preflight.ask_about_closed_ports(found, self.stage.terminal.agree)
+        preflight.ask_about_closed_ports(found, self.session.terminal.agree)
         with self.undone_on_failure():
             self.prepare_server()
             self.step("Upload", self.upload)
@@ -119,8 +124,8 @@ class Deploy(OnCopy):
             self.step("Start", self.try_start)
         else:
             self.migrate_live()
-        if self.stage.terminal.dry and self.facts.release:
-            self.stage.terminal.say("Only if it needs migrations first:")
+        if self.session.terminal.dry and self.facts.release:
+            self.session.terminal.say("Only if it needs migrations first:")
             self.plan = database.plan(self.host, self.layout, self.name)
         if self.plan is not None and self.serve_migrated(self.plan):
             return
@@ -130,7 +135,7 @@ class Deploy(OnCopy):
         """Migrate as the plan has it; whether the release serves already."""
         if plan.wants_a_copy:
             why = "; ".join([*plan.breaking, *plan.unforeseeable])
-            self.stage.terminal.say(
+            self.session.terminal.say(
                 f"The live release may not be compatible with these migrations: {why}."
                 " So visitors will wait while a copy of the database is migrated."
             )
@@ -145,7 +150,7 @@ class Deploy(OnCopy):
             self.step("Rehearse", self.rehearse)
             self.step("Snapshot", self.snapshot)
         else:
-            self.stage.terminal.say(
+            self.session.terminal.say(
                 "The database is not SQLite: no rehearsal, no snapshot."
             )
         self.agree()
@@ -159,7 +164,7 @@ class Deploy(OnCopy):
     def agree(self, *, wait: float = 0) -> None:
         """Ask before what visitors would notice."""
         assert self.plan is not None  # noqa: S101 - serve asked
-        limit, ask = self.config.migration_limit, self.stage.terminal.agree
+        limit, ask = self.config.migration_limit, self.session.terminal.agree
         database.agree(
             self.plan,
             self.rehearsal,
@@ -179,7 +184,7 @@ class Deploy(OnCopy):
 
     def nothing_changed(self) -> bool:
         """Whether the release that serves was made of just this, and is well."""
-        serving = self.facts.serving(self.stage.name)
+        serving = self.facts.serving(self.session.name)
         return (
             self.facts.record is not None
             and self.facts.record.fingerprint == self.fingerprint()

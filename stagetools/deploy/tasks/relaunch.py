@@ -11,51 +11,51 @@ from stagetools.deploy.steps import (
 )
 from stagetools.deploy.tasks.change import Change
 from stagetools.deploy.tasks.on_copy import OnCopy
-from stagetools.deploy.tasks.stage import Stage, locked
+from stagetools.deploy.tasks.session import Session, locked
 from stagetools.deploy.terminal import Step
 from stagetools.errors import CommandFailed, StageError, UsageError
 
 __all__ = ["releases", "restart", "rollback", "serve_again"]
 
 
-def releases(stage: Stage) -> list[Record]:
+def releases(session: Session) -> list[Record]:
     """The releases that are kept, the newest first."""
-    return release.known(stage.host, stage.layout)
+    return release.known(session.host, session.layout)
 
 
-def restart(stage: Stage, *, wait: float = 0) -> None:
+def restart(session: Session, *, wait: float = 0) -> None:
     """Serve the same release from a new container, with the environment as it is now."""
-    with locked(stage, "restarts", wait=wait) as held:
-        name = serve_again(stage, held, "restart")
-    stage.terminal.conclude(f"{stage.name} serves {name}.")
+    with locked(session, "restarts", wait=wait) as held:
+        name = serve_again(session, held, "restart")
+    session.terminal.conclude(f"{session.name} serves {name}.")
 
 
-def serve_again(stage: Stage, held: lock.Held, why: str) -> str:
+def serve_again(session: Session, held: lock.Held, why: str) -> str:
     """The same for one who holds the lock already; the new release's name."""
-    facts = server.look(stage.host, stage.layout)
+    facts = server.look(session.host, session.layout)
     if not facts.release:
-        raise _nothing_serves(stage)
-    again = Relaunch(stage, held, facts)
+        raise _nothing_serves(session)
+    again = Relaunch(session, held, facts)
     again.why = why
     again.run(facts.release)
     return again.name
 
 
 def rollback(
-    stage: Stage, *, to: str = "", restore_database: bool = False, wait: float = 0
+    session: Session, *, to: str = "", restore_database: bool = False, wait: float = 0
 ) -> None:
     """Serve an earlier release again, and bring the database back to what it knows."""
-    with locked(stage, "rolls back", wait=wait) as held:
-        facts = server.look(stage.host, stage.layout)
+    with locked(session, "rolls back", wait=wait) as held:
+        facts = server.look(session.host, session.layout)
         if not facts.release:
-            raise _nothing_serves(stage)
-        kept = releases(stage)
+            raise _nothing_serves(session)
+        kept = releases(session)
         target = _named(kept, to) if to else _before(kept, facts.record)
         way = Restore if restore_database else Rollback
-        back = way(stage, held, facts, kept, target)
+        back = way(session, held, facts, kept, target)
         back.run(target.release)
-    stage.terminal.conclude(
-        f"{stage.name} serves {target.made_of} again, as {back.name}."
+    session.terminal.conclude(
+        f"{session.name} serves {target.made_of} again, as {back.name}."
     )
 
 
@@ -88,10 +88,10 @@ def _named(kept: list[Record], name: str) -> Record:
     return found[0]
 
 
-def _nothing_serves(stage: Stage) -> StageError:
+def _nothing_serves(session: Session) -> StageError:
     return StageError(
-        f"{stage.name} does not run on {stage.host.address}.",
-        remedy=f"Deploy it: inv deploy --stage {stage.config.stage_name}",
+        f"{session.name} does not run on {session.host.address}.",
+        remedy=f"Deploy it: inv deploy --stage {session.config.stage_name}",
     )
 
 
@@ -109,7 +109,7 @@ class Relaunch(Change):
 
     def prepare(self, old: str) -> None:
         """Leave the files and the image of `old` under the new name."""
-        preflight.refuse_taken_domains(self.stage.name, self.facts, self.config)
+        preflight.refuse_taken_domains(self.session.name, self.facts, self.config)
         self.bring_up_to_date()
         source = self.source_of(old)
         self.origin = source.made_of if source else old
@@ -138,13 +138,13 @@ class Rollback(OnCopy, Relaunch):
 
     def __init__(
         self,
-        stage: Stage,
+        session: Session,
         held: lock.Held,
         facts: Facts,
         kept: list[Record],
         target: Record,
     ) -> None:
-        super().__init__(stage, held, facts)
+        super().__init__(session, held, facts)
         self.kept, self.target = kept, target
         self.names: list[str] = []
 
@@ -183,7 +183,7 @@ class Rollback(OnCopy, Relaunch):
                 " right: inv rollback --restore-database, which says first how much.",
             )
         if undo.unknown:
-            self.stage.terminal.agree(
+            self.session.terminal.agree(
                 f"This undoes {', '.join(undo.unknown)}: what their columns and tables"
                 " contain is deleted (a snapshot is kept). Continue?"
             )
@@ -210,7 +210,7 @@ class Rollback(OnCopy, Relaunch):
             left = database.plan_undo(
                 self.host, self.layout, newer, self.names, on=on
             ).unknown
-            if left and not self.stage.terminal.dry:
+            if left and not self.session.terminal.dry:
                 raise StageError(
                     f"Undo: {', '.join(left)} would stay applied.",
                     remedy="Roll back with --restore-database, or deploy a fixed release.",
@@ -226,7 +226,7 @@ class Restore(Rollback):
         with self.undone_on_failure():
             self.snapshot_name = self.snapshot_to_restore()
             lost = database.snapshot_age(self.host, self.layout, self.snapshot_name)
-            self.stage.terminal.agree(
+            self.session.terminal.agree(
                 f"Everything that was written in the last {lost} will be lost from the live"
                 f" database (a copy is kept). Restore {self.snapshot_name} and roll back?"
             )
@@ -258,7 +258,7 @@ class Restore(Rollback):
 
     def drain(self, step: Step) -> Outcome:
         """As ever, but there is no way back to a database that is behind by now."""
-        old = self.facts.serving(self.stage.name)
+        old = self.facts.serving(self.session.name)
         if old is None:
             return Outcome(False, "no release served before")
         limit = self.config.drain

@@ -1,43 +1,43 @@
 """`inv remove` takes one stage away, and only it; `inv unlock` frees a lock by force."""
 
 from stagetools.deploy.commands import proxy, removal
-from stagetools.deploy.tasks.stage import Stage, locked
+from stagetools.deploy.tasks.session import Session, locked
 from stagetools.errors import CommandFailed, StageError, UsageError
 
 __all__ = ["remove", "unlock"]
 
 
-def remove(stage: Stage, *, name: str = "") -> None:
+def remove(session: Session, *, name: str = "") -> None:
     """Remove the installation from its server, and keep a last copy of its database."""
-    if stage.terminal.dry:
-        name = stage.name
-    elif not name and stage.terminal.can_ask:
+    if session.terminal.dry:
+        name = session.name
+    elif not name and session.terminal.can_ask:
         name = (
-            stage.terminal.ask(
-                f"This removes {stage.name} from {stage.host.address}: site, uploads, backups."
+            session.terminal.ask(
+                f"This removes {session.name} from {session.host.address}: site, uploads, backups."
                 " A last copy of the database is kept. Type its name to go on:"
             )
             or ""
         )
-    if name != stage.name:
+    if name != session.name:
         raise UsageError(
-            f"Nothing was removed: the name {stage.name} was not given.",
-            remedy=f"inv remove --stage {stage.config.stage_name} --name {stage.name}",
+            f"Nothing was removed: the name {session.name} was not given.",
+            remedy=f"inv remove --stage {session.config.stage_name} --name {session.name}",
         )
-    with locked(stage, "removes it") as held, stage.terminal.step("Remove") as step:
-        host = stage.under(held).host
+    with locked(session, "removes it") as held, session.terminal.step("Remove") as step:
+        host = session.under(held).host
         try:
-            host.run(proxy.except_site(stage.layout, ""))
-            kept = host.run(removal.remove(stage.layout), on_line=step.line)
+            host.run(proxy.except_site(session.layout, ""))
+            kept = host.run(removal.remove(session.layout), on_line=step.line)
         except CommandFailed as error:
             raise StageError(
-                f"{stage.name} could not be removed completely.",
+                f"{session.name} could not be removed completely.",
                 untouched="Other stages were not touched.",
                 remedy="Read the last lines below, then try again.",
             ) from error
-        step.outcome = f"{stage.name} is gone; {kept.strip().splitlines()[-1]}"
+        step.outcome = f"{session.name} is gone; {kept.strip().splitlines()[-1]}"
 
 
-def unlock(stage: Stage) -> None:
+def unlock(session: Session) -> None:
     """End the process that holds the stage's lock, whoever's it is."""
-    stage.terminal.say(stage.host.run(removal.unlock(stage.layout)).strip())
+    session.terminal.say(session.host.run(removal.unlock(session.layout)).strip())

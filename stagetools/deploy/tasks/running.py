@@ -14,7 +14,7 @@ from stagetools.deploy.shell import sh
 from stagetools.deploy.steps import counted, release, server
 from stagetools.deploy.steps.source import size
 from stagetools.deploy.tasks import relaunch
-from stagetools.deploy.tasks.stage import Stage
+from stagetools.deploy.tasks.session import Session
 from stagetools.deploy.terminal import ignore_interrupts, uninterrupted
 from stagetools.errors import (
     ConnectionFailed,
@@ -25,35 +25,35 @@ from stagetools.errors import (
 __all__ = ["logs", "manage", "releases", "ssh", "status"]
 
 
-def status(stage: Stage) -> None:
+def status(session: Session) -> None:
     """Print the release, its health, its uptime and the server's disk; raise if it is not well."""
-    facts = server.look(stage.host, stage.layout)
-    container = _serving(stage, facts)
-    said = _health(stage, container)
-    for name, value in _rows(stage, facts, container, said).items():
-        stage.terminal.say(f"{name:<8} {value}")
+    facts = server.look(session.host, session.layout)
+    container = _serving(session, facts)
+    said = _health(session, container)
+    for name, value in _rows(session, facts, container, said).items():
+        session.terminal.say(f"{name:<8} {value}")
     if said != "healthy":
         raise StageError(
-            f"{stage.layout.system.name} is not healthy: {said}",
+            f"{session.layout.system.name} is not healthy: {said}",
             remedy="Read `inv logs`.",
         )
 
 
-def releases(stage: Stage) -> None:
+def releases(session: Session) -> None:
     """Print the releases that are kept, the newest first; the arrow marks what serves."""
-    facts = server.look(stage.host, stage.layout)
+    facts = server.look(session.host, session.layout)
     heads = ("", "release", "when (UTC)", "who", "commit", "size", "health", "what")
     rows: list[tuple[str, ...]] = [heads]
-    rows += [_row(stage, facts, entry) for entry in relaunch.releases(stage)]
+    rows += [_row(session, facts, entry) for entry in relaunch.releases(session)]
     widths = [max(len(row[column]) for row in rows) for column in range(8)]
-    is_narrow = sum(widths) + 2 * len(widths) > stage.terminal.console.width
-    if stage.terminal.live and is_narrow:
+    is_narrow = sum(widths) + 2 * len(widths) > session.terminal.console.width
+    if session.terminal.live and is_narrow:
         for row in rows[1:]:
-            stage.terminal.say(_in_three_lines(*row))
+            session.terminal.say(_in_three_lines(*row))
         return
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        stage.terminal.say("  ".join(cells).rstrip())
+        session.terminal.say("  ".join(cells).rstrip())
 
 
 def _in_three_lines(
@@ -65,22 +65,22 @@ def _in_three_lines(
     return f"{mark or ' '} {name}  {health}\n  {when} UTC by {who}\n  {what}; {made_of}"
 
 
-def _row(stage: Stage, facts: Facts, entry: Record) -> tuple[str, ...]:
+def _row(session: Session, facts: Facts, entry: Record) -> tuple[str, ...]:
     what = f"{entry.why} of {entry.origin}" if entry.origin else entry.why
     if entry.migrations:
         what += f", {counted(len(entry.migrations), 'migration')}"
     mark, health = "", "stopped"
     if entry.release == facts.release:
-        container = facts.serving(stage.name)
+        container = facts.serving(session.name)
         mark = "→"
-        health = _health(stage, container) if container else "not running"
+        health = _health(session, container) if container else "not running"
     when = entry.at.removesuffix("+00:00").replace("T", " ")
     image = size(entry.size) if entry.size else "gone"
     return mark, entry.release, when, entry.who, entry.commit, image, health, what
 
 
 def _rows(
-    stage: Stage, facts: Facts, container: Container, said: str
+    session: Session, facts: Facts, container: Container, said: str
 ) -> dict[str, str]:
     record = facts.record
     by = (
@@ -90,10 +90,10 @@ def _rows(
     )
     used = 100 - 100 * facts.disk_free // facts.disk_size
     return {
-        "site": _site(facts.domains, stage.config.domains),
+        "site": _site(facts.domains, session.config.domains),
         "release": f"{facts.release}{by}",
         "health": said,
-        "uptime": f"{container.status}; server {stage.host.run(server_commands.uptime()).strip()}",
+        "uptime": f"{container.status}; server {session.host.run(server_commands.uptime()).strip()}",
         "disk": f"{used} % used, {size(facts.disk_free)} free of {size(facts.disk_size)}",
         "docker": facts.docker,
     }
@@ -106,25 +106,32 @@ def _site(served: tuple[str, ...], wanted: tuple[str, ...]) -> str:
     return (", ".join(served) or "none") + more
 
 
-def _health(stage: Stage, container: Container) -> str:
+def _health(session: Session, container: Container) -> str:
     """`healthy`, or what the release answers instead."""
     return (
-        release.trouble(stage.host, stage.layout, stage.config, container) or "healthy"
+        release.trouble(session.host, session.layout, session.config, container)
+        or "healthy"
     )
 
 
-def _serving(stage: Stage, facts: Facts) -> Container:
-    container = facts.serving(stage.layout.system.name)
+def _serving(session: Session, facts: Facts) -> Container:
+    container = facts.serving(session.layout.system.name)
     if container is None:
         raise StageError(
-            f"{stage.layout.system.name} does not run on {stage.host.address}.",
-            remedy=f"Deploy it: inv deploy --stage {stage.config.stage_name}",
+            f"{session.layout.system.name} does not run on {session.host.address}.",
+            remedy=f"Deploy it: inv deploy --stage {session.config.stage_name}",
         )
     return container
 
 
 def logs(
-    stage: Stage, *, tail: int, follow: bool, since: str, grep: str, json: bool = False
+    session: Session,
+    *,
+    tail: int,
+    follow: bool,
+    since: str,
+    grep: str,
+    json: bool = False,
 ) -> None:
     """Print the installation's lines, of all its releases."""
     shown = as_json if json else readable
@@ -134,10 +141,10 @@ def logs(
         sys.stdout.flush()
 
     command = journal.journal(
-        stage.layout, tail=tail, follow=follow, since=since, grep=grep
+        session.layout, tail=tail, follow=follow, since=since, grep=grep
     )
     try:
-        refused = stage.host.interact(command, terminal=False, on_line=show)
+        refused = session.host.interact(command, terminal=False, on_line=show)
     except KeyboardInterrupt:  # which is how one ends --follow
         ignore_interrupts()
         return
@@ -149,24 +156,24 @@ def logs(
         )
 
 
-def manage(stage: Stage, command: str) -> int:
+def manage(session: Session, command: str) -> int:
     """Run a management command as the release that serves; its exit status.
 
     In a container of its own: a deploy that stops the release's does not end it.
     """
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
     typed = _words(command)
-    facts = server.look(stage.host, stage.layout)
-    serving = _serving(stage, facts).release
+    facts = server.look(session.host, session.layout)
+    serving = _serving(session, facts).release
     if facts.overlays != compose.OVERLAYS:  # those of an older version, or none
-        stage.host.run(compose.write_overlays(stage.layout))
-    name = f"{stage.layout.system.container}-manage-{secrets.token_hex(4)}"
-    words = compose.manage(stage.layout, serving, name, typed, tty=terminal)
+        session.host.run(compose.write_overlays(session.layout))
+    name = f"{session.layout.system.container}-manage-{secrets.token_hex(4)}"
+    words = compose.manage(session.layout, serving, name, typed, tty=terminal)
     try:
-        return stage.host.interact(words, terminal=terminal)
+        return session.host.interact(words, terminal=terminal)
     except KeyboardInterrupt:
         with uninterrupted():
-            stage.host.run(compose.interrupt(name))
+            session.host.run(compose.interrupt(name))
         raise KeyboardInterrupt(f"{typed[0]} was ended on the server.") from None
     except ConnectionFailed as error:
         error.untouched = f"{typed[0]} may go on, in the container {name}."
@@ -195,6 +202,6 @@ def _words(command: str) -> list[str]:
     return words
 
 
-def ssh(stage: Stage) -> int:
+def ssh(session: Session) -> int:
     """A login shell on the server."""
-    return stage.host.interact(sh("bash", "--login"), terminal=True)
+    return session.host.interact(sh("bash", "--login"), terminal=True)

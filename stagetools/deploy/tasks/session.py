@@ -18,11 +18,11 @@ from stagetools.deploy.steps import lock
 from stagetools.deploy.terminal import Terminal
 from stagetools.naming.system import System
 
-__all__ = ["Stage", "commit_of", "locked", "open_stage", "person", "utc_now"]
+__all__ = ["Session", "commit_of", "locked", "open_session", "person", "utc_now"]
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class Session:
     """One stage, with an open connection to its server."""
 
     host: Host
@@ -34,13 +34,13 @@ class Stage:
     def name(self) -> str:
         return self.layout.system.name
 
-    def under(self, held: lock.Held) -> "Stage":
+    def under(self, held: lock.Held) -> "Session":
         """The stage for whoever holds its lock: what is changed, only as long as that."""
         return self if self.terminal.dry else replace(self, host=held.host)
 
 
 @contextmanager
-def open_stage(
+def open_session(
     system: System,
     config: StageConfig,
     terminal: Terminal,
@@ -48,7 +48,7 @@ def open_stage(
     accept: str = "",
     shown: bool = False,
     connected: Callable[[], None] = lambda: None,
-) -> Iterator[Stage]:
+) -> Iterator[Session]:
     """Connect to the stage's server, having verified its key; then call `connected`."""
     confirm = terminal.confirm if terminal.can_ask else None
     with terminal.step("Connect") if shown else nullcontext() as step:
@@ -60,20 +60,20 @@ def open_stage(
             connected()
         if isinstance(terminal, DryTerminal):
             dry = DryHost(host, terminal, needs_sudo=host.needs_sudo)
-            yield Stage(dry, Layout(system), config, terminal)
+            yield Session(dry, Layout(system), config, terminal)
             dry.end()
         else:
-            yield Stage(host, Layout(system), config, terminal)
+            yield Session(host, Layout(system), config, terminal)
     finally:
         host.close()
 
 
 @contextmanager
-def locked(stage: Stage, does: str, *, wait: float = 0) -> Iterator[lock.Held]:
+def locked(session: Session, does: str, *, wait: float = 0) -> Iterator[lock.Held]:
     """Let nobody else change the stage meanwhile; wait so many seconds for the lock."""
     since = f"since {utc_now():%Y-%m-%d %H:%M:%S} UTC"
     who = f"{person()} {does}, {since}"
-    with lock.hold(stage.host, stage.layout, who, wait=wait) as held:
+    with lock.hold(session.host, session.layout, who, wait=wait) as held:
         yield held
 
 
