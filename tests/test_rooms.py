@@ -30,7 +30,7 @@ PURE = {
     "deploy.layout",
     "deploy.standing",
 }
-AT_THE_EDGE = {"deploy.config", "deploy.host.host", "deploy.tree"}
+AT_THE_EDGE = {"deploy.config", "deploy.host.host", "deploy.host.site", "deploy.tree"}
 MAY_IMPORT: dict[str, set[str]] = {
     # the top: names that projects, images and servers call
     "errors": set(),
@@ -85,6 +85,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "deploy.commands": {"deploy.shell", "deploy.layout", "deploy.limits"},
     # the way to the server
     "deploy.host.host": {"deploy.shell"},
+    "deploy.host.site": {"deploy.config", "deploy.host.host", "deploy.layout", "deploy.shell"},
     "deploy.host.keys": {"errors", "deploy.limits"},
     "deploy.host.ssh": {"errors", "deploy.config", "deploy.host.host", "deploy.host.keys", "deploy.limits", "deploy.shell"},
     "deploy.host.fence": {"errors", "deploy.host.host"} | PURE,

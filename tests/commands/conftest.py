@@ -1,9 +1,13 @@
 """A machine for the scripts, and the layout of `shop_prod` on it."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from stagetools.deploy.config import StageConfig
+from stagetools.deploy.host.host import Host
+from stagetools.deploy.host.site import Site
 from stagetools.deploy.layout import Layout
 from stagetools.utils import get_expected_system_from_name
 from tests.commands.machine import Machine
@@ -18,6 +22,12 @@ def layout() -> Layout:
 def other() -> Layout:
     """Another installation of the same server."""
     return Layout(get_expected_system_from_name("blog_prod"))
+
+
+@pytest.fixture
+def at(layout: Layout) -> Callable[[Host], Site]:
+    """`shop_prod` on such a machine."""
+    return lambda machine: Site(machine, layout, StageConfig(stage_name="prod"))
 
 
 @pytest.fixture

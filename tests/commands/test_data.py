@@ -148,16 +148,16 @@ def test_the_first_directory_stays_where_it_is_live(machine, layout, live) -> No
     assert not machine.at(layout.data_copy("R3")).exists()
 
 
-def test_a_snapshots_age_is_told_in_the_largest_unit(machine, layout, live) -> None:
+def test_a_snapshots_age_is_told_in_the_largest_unit(at, machine, layout, live) -> None:
     path = machine.at(layout.backups_dir) / "before-R2.sqlite3"
     then = path.stat().st_mtime - 3 * 3600 - 5
     os.utime(path, (then, then))
-    assert steps.snapshot_age(machine, layout, "before-R2") == "3 h"
+    assert steps.snapshot_age(at(machine), "before-R2") == "3 h"
 
 
-def test_a_snapshot_that_was_pruned_is_told(machine, layout, live) -> None:
+def test_a_snapshot_that_was_pruned_is_told(at, machine, live) -> None:
     with pytest.raises(StageError, match="before-R1 is no longer kept") as caught:
-        steps.snapshot_age(machine, layout, "before-R1")
+        steps.snapshot_age(at(machine), "before-R1")
     assert caught.value.remedy
 
 

@@ -351,45 +351,49 @@ def test_another_installations_images_are_never_named(docker, layout, make) -> N
 
 
 def test_records_come_newest_first_with_the_size_of_their_images(
-    docker, layout, make
+    at, docker, make
 ) -> None:
     for name in (R1, R2):
         make(name)
     make(R3, live=False)
     (docker.root / "images").write_text(f"shop_prod:{R2}\n")
-    found = steps.known(docker, layout)
+    found = steps.known(at(docker))
     assert [(record.release, record.size) for record in found] == [
         (R2, 1000),
         (R1, 0),
     ]
 
 
-def test_a_broken_record_is_left_out(docker, layout, make) -> None:
+def test_a_broken_record_is_left_out(at, docker, layout, make) -> None:
     make(R1)
     make(R2)
     docker.at(layout.record(R2)).write_text('{"release": ')
-    assert [record.release for record in steps.known(docker, layout)] == [R1]
+    assert [record.release for record in steps.known(at(docker))] == [R1]
 
 
-def test_where_nothing_was_deployed_there_are_no_records(docker, layout) -> None:
+def test_where_nothing_was_deployed_there_are_no_records(at, docker, layout) -> None:
     shutil.rmtree(docker.at(layout.releases_dir))
-    assert steps.known(docker, layout) == []
+    assert steps.known(at(docker)) == []
 
 
-def test_an_older_release_is_named_again_with_its_image(docker, layout, make) -> None:
+def test_an_older_release_is_named_again_with_its_image(
+    at, docker, layout, make
+) -> None:
     make(R1)
-    steps.again(docker, layout, R1, R2)
+    steps.again(at(docker), R1, R2)
     assert f"shop_prod:{R2}" in images(docker)
     again = docker.at(layout.source(R2))
     assert (again / "manage.py").read_text() == R1
     assert docker.at(layout.manifest(R2)).read_text() == R1
 
 
-def test_naming_again_goes_over_what_an_interruption_left(docker, layout, make) -> None:
+def test_naming_again_goes_over_what_an_interruption_left(
+    at, docker, layout, make
+) -> None:
     make(R1)
     part = docker.at(f"{layout.source(R2)}.part")
     part.mkdir()
     (part / "half").write_text("")
-    steps.again(docker, layout, R1, R2)
+    steps.again(at(docker), R1, R2)
     assert [p.name for p in docker.at(layout.source(R2)).iterdir()] == ["manage.py"]
     assert not part.exists()

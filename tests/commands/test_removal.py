@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stagetools.deploy.commands import removal, site
+from stagetools.deploy.commands import removal, traffic
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def both(machine, layout, other):
         machine.at(of.system.database_sqlite_path).write_text(
             f"rows of {of.system.name}"
         )
-        machine.run(site.claim_domains(of, [domain], tls=True, max_body=1))
+        machine.run(traffic.claim_domains(of, [domain], tls=True, max_body=1))
     return machine
 
 

@@ -30,8 +30,8 @@ def bare(machine):
     return machine
 
 
-def test_a_bare_server_is_looked_at_without_an_error(bare, layout) -> None:
-    facts = steps.look(bare, layout)
+def test_a_bare_server_is_looked_at_without_an_error(at, bare) -> None:
+    facts = steps.look(at(bare))
     assert (facts.uid, facts.env, facts.release, facts.docker) == ("", "", "", "")
     assert (facts.domains, facts.containers, facts.taken_ports) == ((), (), ())
     assert not facts.is_ready
@@ -41,9 +41,9 @@ def test_a_bare_server_is_looked_at_without_an_error(bare, layout) -> None:
     assert facts.record is None
 
 
-def test_looking_changes_nothing(bare, layout) -> None:
+def test_looking_changes_nothing(at, bare) -> None:
     before = sorted(str(path) for path in bare.root.rglob("*"))
-    steps.look(bare, layout)
+    steps.look(at(bare))
     after = {str(path) for path in bare.root.rglob("*")} - {str(bare.root / "said")}
     assert sorted(after) == [path for path in before if path != str(bare.root / "said")]
 
@@ -95,8 +95,10 @@ def serving(bare, layout):
     return bare
 
 
-def test_the_live_database_is_that_of_the_release_that_serves(serving, layout) -> None:
-    facts = steps.look(serving, layout)
+def test_the_live_database_is_that_of_the_release_that_serves(
+    at, serving, layout
+) -> None:
+    facts = steps.look(at(serving))
     assert facts.data_dir == serving.at(layout.data_dir)
     assert facts.database == 4
     other = layout.home / "data-R1"
@@ -105,21 +107,21 @@ def test_the_live_database_is_that_of_the_release_that_serves(serving, layout) -
     serving.at(layout.compose_env("R1")).write_text(
         f"STAGETOOLS_DATA={serving.at(other)}\nWEB_CONCURRENCY=2\n"
     )
-    facts = steps.look(serving, layout)
+    facts = steps.look(at(serving))
     assert (facts.data_dir, facts.database) == (serving.at(other), 7)
 
 
-def test_a_database_that_is_a_link_is_not_followed(serving, layout) -> None:
+def test_a_database_that_is_a_link_is_not_followed(at, serving, layout) -> None:
     """The account may write there: the size of another's file is none of its business."""
     elsewhere = serving.root / "elsewhere"
     elsewhere.write_text("x" * 100_000)
     path = serving.at(layout.system.database_sqlite_path)
     path.unlink()
     path.symlink_to(elsewhere)
-    assert steps.look(serving, layout).database != 100_000
+    assert steps.look(at(serving)).database != 100_000
 
 
-def test_an_account_of_an_older_layout_is_not_ready(serving, layout) -> None:
+def test_an_account_of_an_older_layout_is_not_ready(at, serving, layout) -> None:
     serving.program("docker", DOCKER)
     serving.program("id", "echo 998")
     serving.at(layout.env_file).write_text('SECRET_KEY="s"\n')
@@ -133,10 +135,10 @@ def test_an_account_of_an_older_layout_is_not_ready(serving, layout) -> None:
     ):
         if text is not None:
             mark.write_text(text)
-        assert steps.look(serving, layout).is_ready is ready, text
+        assert steps.look(at(serving)).is_ready is ready, text
 
 
-def test_our_proxy_is_known_by_its_container(bare, layout) -> None:
+def test_our_proxy_is_known_by_its_container(at, bare) -> None:
     """Another Caddy on the host's network has the same name, and half of the visitors."""
     own = Path("/proc/self/cgroup").read_text().split("/")[-1].strip() or "/"
     bare.program("docker", f'case "$*" in "ps "*) echo "proxy={own}" ;; esac')
@@ -150,24 +152,24 @@ def test_our_proxy_is_known_by_its_container(bare, layout) -> None:
           echo 'LISTEN 0 4096 *:443 *:* users:(("caddy",pid={other},fd=4))'
         """,
     )
-    facts = steps.look(bare, layout)
+    facts = steps.look(at(bare))
     assert (facts.proxy_runs, facts.taken_ports) == (True, ())
     (bare.root / "foreign").touch()
-    facts = steps.look(bare, layout)
+    facts = steps.look(at(bare))
     assert (facts.proxy_runs, facts.taken_ports) == (True, ("caddy",))
 
 
-def test_it_is_told_whether_the_kernel_follows_planted_links(bare, layout) -> None:
+def test_it_is_told_whether_the_kernel_follows_planted_links(at, bare) -> None:
     file = bare.at("/proc/sys/fs/protected_symlinks")
     file.parent.mkdir(parents=True)
     for text, follows in (("0\n", True), ("1\n", False)):
         file.write_text(text)
-        assert steps.look(bare, layout).follows_links is follows
+        assert steps.look(at(bare)).follows_links is follows
 
 
-def test_a_paused_site_serves_no_release(bare, layout) -> None:
+def test_a_paused_site_serves_no_release(at, bare, layout) -> None:
     (bare.at(layout.site_dir) / "paused.sock").symlink_to("run/R1.sock")
-    assert steps.look(bare, layout).release == ""
+    assert steps.look(at(bare)).release == ""
 
 
 # --- the account --------------------------------------------------------------------------
@@ -194,14 +196,14 @@ def mode(path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_an_account_is_made_once(prepared, layout) -> None:
-    first = steps.ensure_account(prepared, layout)
+def test_an_account_is_made_once(at, prepared, layout) -> None:
+    first = steps.ensure_account(at(prepared))
     assert first.changed
     assert "user shop_prod, secrets" in first.text
     env = prepared.at(layout.env_file)
     secret = env.read_text()
     assert mode(env) == 0o600
-    second = steps.ensure_account(prepared, layout)
+    second = steps.ensure_account(at(prepared))
     assert not second.changed
     assert env.read_text() == secret
     assert sum(call.startswith("useradd") for call in prepared.said) == 1
@@ -217,10 +219,10 @@ def test_a_secret_key_is_long_and_unlike_another(prepared, layout, other) -> Non
     assert not any(set(key) & set("$\\+/'") for key in keys)
 
 
-def test_an_empty_environment_file_is_made_anew(prepared, layout) -> None:
+def test_an_empty_environment_file_is_made_anew(at, prepared, layout) -> None:
     """As a power cut at the wrong moment leaves it."""
     prepared.at(layout.env_file).write_text("")
-    assert steps.ensure_account(prepared, layout).changed
+    assert steps.ensure_account(at(prepared)).changed
     assert prepared.at(layout.env_file).read_text().startswith('SECRET_KEY="')
 
 
@@ -274,11 +276,11 @@ def test_a_link_where_roots_files_lie_is_refused(prepared, layout, which: str) -
     assert not (prepared.root / "elsewhere").exists()
 
 
-def test_a_home_of_an_older_layout_is_converted_once(prepared, layout) -> None:
+def test_a_home_of_an_older_layout_is_converted_once(at, prepared, layout) -> None:
     prepared.run(server.ensure_account(layout))
     (prepared.at(layout.home) / ".layout").unlink()
-    assert "directories" in steps.ensure_account(prepared, layout).text
-    assert not steps.ensure_account(prepared, layout).changed
+    assert "directories" in steps.ensure_account(at(prepared)).text
+    assert not steps.ensure_account(at(prepared)).changed
 
 
 # --- installing packages --------------------------------------------------------------------

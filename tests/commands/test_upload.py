@@ -48,7 +48,7 @@ def found(root: Path) -> Tree:
 
 
 @pytest.fixture
-def send(machine, layout, tmp_path):
+def send(at, machine, layout, tmp_path):
     """Upload a tree as a release, with the one before as its base; what the server has."""
     sent: list[str] = []
 
@@ -56,10 +56,10 @@ def send(machine, layout, tmp_path):
         root = tmp_path / "checkout"
         lay_out(root, tree)
         release = f"R{len(sent) + 1}"
-        target = Target(layout, release, base=sent[-1] if sent else "")
+        target = Target(release, base=sent[-1] if sent else "")
         sent.append(release)
         outcome = upload(
-            machine, target, root, read_tree(root), "A=1\n", lambda *_: None
+            at(machine), target, root, read_tree(root), "A=1\n", lambda *_: None
         )
         send.said = outcome.text
         return found(machine.at(layout.source(release)))
@@ -123,7 +123,7 @@ def test_only_what_changed_is_sent(send) -> None:
     assert send.said.startswith("1 of 20 files, ")
 
 
-def test_a_name_that_is_not_utf8_travels_and_goes(send, machine, layout) -> None:
+def test_a_name_that_is_not_utf8_travels_and_goes(send, machine) -> None:
     assert send({NON_UTF8: "1", "k": "k"}) == {NON_UTF8: "1", "k": "k"}
     assert send({NON_UTF8: "2", "k": "k"}) == {NON_UTF8: "2", "k": "k"}
     assert send({"k": "k"}) == {"k": "k"}
@@ -167,7 +167,9 @@ def test_modes_are_the_releases_and_not_the_developers(send, machine, layout) ->
 
 
 @pytest.mark.parametrize("part", [0.0, 0.3, 0.6, 0.9, 0.999])
-def test_a_truncated_upload_leaves_no_release(machine, layout, tmp_path, part) -> None:
+def test_a_truncated_upload_leaves_no_release(
+    at, machine, layout, tmp_path, part
+) -> None:
     root = tmp_path / "checkout"
     lay_out(root, {f"{n}": os.urandom(300).hex() for n in range(9)})
     whole: list[bytes] = []
@@ -177,9 +179,9 @@ def test_a_truncated_upload_leaves_no_release(machine, layout, tmp_path, part) -
             whole.append(stdin)
             return machine.run(command, stdin=stdin[: int(len(stdin) * part)])
 
-    target = Target(layout, "R1", base="")
+    target = Target("R1", base="")
     with pytest.raises(CommandFailed):
-        upload(Cut(), target, root, read_tree(root), "A=1\n", lambda *_: None)
+        upload(at(Cut()), target, root, read_tree(root), "A=1\n", lambda *_: None)
     assert not machine.at(layout.source("R1")).exists()
     machine.run(files.receive_tree(layout, "R1", base=""), stdin=whole[0])
     assert len(found(machine.at(layout.source("R1")))) == 9
@@ -272,7 +274,9 @@ def test_an_upload_that_was_cut_goes_on_where_it_stopped(send, broken) -> None:
 
 
 def test_of_an_upload_of_something_else_nothing_stays(
-    send, broken, machine, layout
+    send,
+    broken,
+    machine,
 ) -> None:
     broken(100_000)
     with pytest.raises(ConnectionFailed):

@@ -21,7 +21,7 @@ from stagetools.deploy.commands import (
     releases,
     removal,
     server,
-    site,
+    traffic,
 )
 from stagetools.deploy.facts import Record, parse_facts
 from stagetools.deploy.layout import Layout
@@ -34,7 +34,7 @@ LAYOUT = Layout(get_expected_system_from_name("shop_prod"))
 AWKWARD_LAYOUT = Layout(replace(LAYOUT.system, base_dir=Path(f"/srv/{AWKWARD}")))
 MODULES = (
     *(compose, database, environment, files, logs, proxy),
-    *(releases, removal, server, site),
+    *(releases, removal, server, traffic),
 )
 BUILDERS = [
     function

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from stagetools.deploy.commands import site
+from stagetools.deploy.commands import traffic
 from stagetools.deploy.layout import Layout
 from stagetools.utils import get_expected_system_from_name
 from tests.server.browser import Browser
@@ -225,12 +225,12 @@ def test_a_stopped_site_is_told_in_words_and_soon(shop, blog) -> None:
 
 
 def test_visitors_of_a_held_site_are_not_sent_away_so_soon(blog) -> None:
-    blog.server.run(site.hold(blog.layout, blog.release, blog.container, 0).text)
+    blog.server.run(traffic.hold(blog.layout, blog.release, blog.container, 0).text)
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(blog.ask, patience=25)
         time.sleep(13)
         assert not answer.done()
-        blog.server.run(site.resume(blog.layout).text)
+        blog.server.run(traffic.resume(blog.layout).text)
         assert answer.result() == (200, "blog one")
 
 
@@ -258,7 +258,7 @@ def test_a_neighbour_with_a_sockets_name_does_not_hold_a_drain_up(shop, blog) ->
 
 
 def drain(of: Site) -> str:
-    return of.server.run(site.drain(of.layout, of.release, 0).text)
+    return of.server.run(traffic.drain(of.layout, of.release, 0).text)
 
 
 # --- what visitors send -------------------------------------------------------------------
@@ -363,14 +363,16 @@ def test_a_new_limit_needs_no_other_proxy(shop, blog) -> None:
     """Both sites have theirs, and came to the same Caddy."""
     before = proxy(shop.server)
     shop.server.run(
-        site.claim_domains(shop.layout, [shop.domain], tls=True, max_body=MB // 2).text
+        traffic.claim_domains(
+            shop.layout, [shop.domain], tls=True, max_body=MB // 2
+        ).text
     )
     body = b"a" * MB
     try:
         assert shop.ask("/digest", method="POST", body=body)[0] != 200
     finally:
         shop.server.run(
-            site.claim_domains(
+            traffic.claim_domains(
                 shop.layout, [shop.domain], tls=True, max_body=2 * MB
             ).text
         )

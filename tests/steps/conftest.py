@@ -10,6 +10,8 @@ import pytest
 from stagetools.deploy.commands import compose
 from stagetools.deploy.config import StageConfig
 from stagetools.deploy.facts import Container, Facts, Record
+from stagetools.deploy.host.host import Host
+from stagetools.deploy.host.site import Site
 from stagetools.deploy.layout import Layout
 from stagetools.deploy.steps import proxy
 from stagetools.errors import StageError
@@ -36,6 +38,16 @@ def config() -> StageConfig:
     return StageConfig(
         stage_name="prod", host="203.0.113.7", domains=("shop.test",), tls="internal"
     )
+
+
+@pytest.fixture
+def at(layout: Layout, config: StageConfig) -> Callable[..., Site]:
+    """The installation on a host, with some of its configuration otherwise."""
+
+    def at(host: Host, /, **otherwise: Any) -> Site:
+        return Site(host, layout, replace(config, **otherwise))
+
+    return at
 
 
 @pytest.fixture

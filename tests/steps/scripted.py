@@ -18,7 +18,7 @@ from stagetools.deploy.commands import (
     releases,
     removal,
     server,
-    site,
+    traffic,
 )
 from stagetools.deploy.host import fence
 from stagetools.deploy.host.host import OnLine, OnSent
@@ -29,7 +29,7 @@ Answer = str | BaseException | list["Answer"]
 """What a command prints, or how it fails; a list answers one run after the other."""
 MODULES = (
     *(compose, data, database, environment, files, logs, proxy),
-    *(releases, removal, server, site),
+    *(releases, removal, server, traffic),
 )
 
 

@@ -38,7 +38,7 @@ def asks(layout):
     return asks
 
 
-def test_a_plan_is_read_from_the_last_line(asks, layout) -> None:
+def test_a_plan_is_read_from_the_last_line(at, asks) -> None:
     said = {
         "pending": ["shop.0002_price"],
         "breaking": [["shop.0002_price", "drops item.cost"]],
@@ -46,7 +46,7 @@ def test_a_plan_is_read_from_the_last_line(asks, layout) -> None:
         "sqlite": True,
     }
     host = asks("plan", f"a warning at import\n{json.dumps(said)}\n")
-    plan = database.plan(host, layout, NEW)
+    plan = database.plan(at(host), NEW)
     assert plan == database.Plan(
         ("shop.0002_price",), ("shop.0002_price drops item.cost",), (), True
     )
@@ -54,17 +54,15 @@ def test_a_plan_is_read_from_the_last_line(asks, layout) -> None:
 
 
 @pytest.mark.parametrize("more", ["goodbye", '{"event": "shutdown"}', "{", "[1]"])
-def test_what_a_project_prints_when_it_ends_is_no_result(
-    asks, layout, more: str
-) -> None:
+def test_what_a_project_prints_when_it_ends_is_no_result(at, asks, more: str) -> None:
     """By atexit, or from a logger that writes JSON."""
     host = asks("known", f'{{"known": ["shop.0001"]}}\n{more}\n')
-    assert database.known(host, layout, NEW) == ["shop.0001"]
+    assert database.known(at(host), NEW) == ["shop.0001"]
 
 
-def test_without_any_result_it_is_said(asks, layout) -> None:
+def test_without_any_result_it_is_said(at, asks) -> None:
     with pytest.raises(CommandFailed, match="known printed no result"):
-        database.known(asks("known", '{"event": "shutdown"}\n'), layout, NEW)
+        database.known(at(asks("known", '{"event": "shutdown"}\n')), NEW)
 
 
 @pytest.mark.parametrize(
@@ -75,42 +73,42 @@ def test_without_any_result_it_is_said(asks, layout) -> None:
     ],
 )
 def test_only_what_the_release_before_may_not_meet_wants_a_copy(
-    asks, layout, key: str, sqlite: bool, wants: bool
+    at, asks, key: str, sqlite: bool, wants: bool
 ) -> None:
     said = {"pending": ["s.1"], "breaking": [], "unforeseeable": [], "sqlite": sqlite}
     said[key] = [["s.1", "runs Python"]] if key != "pending" else ["s.1"]
-    plan = database.plan(asks("plan", said), layout, NEW)
+    plan = database.plan(at(asks("plan", said)), NEW)
     assert plan.wants_a_copy is wants
 
 
-def test_an_image_of_an_older_version_foresees_nothing(asks, layout) -> None:
+def test_an_image_of_an_older_version_foresees_nothing(at, asks) -> None:
     said = {"pending": [], "breaking": [], "size": 0, "sqlite": True}
-    assert database.plan(asks("plan", said), layout, NEW).unforeseeable == ()
+    assert database.plan(at(asks("plan", said)), NEW).unforeseeable == ()
 
 
-def test_code_that_cannot_even_say_its_plan_has_none(asks, layout) -> None:
-    assert database.try_plan(asks("plan", failure("ImportError")), layout, NEW) is None
+def test_code_that_cannot_even_say_its_plan_has_none(at, asks) -> None:
+    assert database.try_plan(at(asks("plan", failure("ImportError"))), NEW) is None
 
 
-def test_what_an_older_release_does_not_know(asks, layout) -> None:
+def test_what_an_older_release_does_not_know(at, asks) -> None:
     said = {"unknown": ["a.0002"], "breaking": [["a.0002", "x"]], "irreversible": []}
     host = asks("unknown", said)
-    assert database.plan_undo(host, layout, NEW, ["a.0001"]) == database.Undo(
+    assert database.plan_undo(at(host), NEW, ["a.0001"]) == database.Undo(
         ("a.0002",), ()
     )
     assert json.loads(host.sent[host.ran[0]]) == ["a.0001"]
 
 
-def test_it_is_asked_of_a_copy_by_its_directory(asks, layout) -> None:
+def test_it_is_asked_of_a_copy_by_its_directory(at, asks, layout) -> None:
     copy = layout.data_copy("R3")
     host = asks("unknown", {"unknown": [], "irreversible": []}, data=copy)
-    assert database.plan_undo(host, layout, NEW, ["a"], on=copy).unknown == ()
+    assert database.plan_undo(at(host), NEW, ["a"], on=copy).unknown == ()
 
 
-def test_a_rehearsal_tells_each_migrations_time(asks, layout) -> None:
+def test_a_rehearsal_tells_each_migrations_time(at, asks) -> None:
     lines: list[str] = []
     host = asks("rehearse", REHEARSED, overlay="rehearse")
-    rehearsal = database.rehearse(host, layout, NEW, lines.append)
+    rehearsal = database.rehearse(at(host), NEW, lines.append)
     assert rehearsal.seconds == 2.25
     assert rehearsal.outcome.text == (
         "shop.0002_price 1.50 s, shop.0003_stock 0.75 s, on a copy made in 0.25 s"
@@ -121,20 +119,20 @@ def test_a_rehearsal_tells_each_migrations_time(asks, layout) -> None:
     ]
 
 
-def test_lines_of_json_that_a_project_logs_are_lines_like_others(asks, layout) -> None:
+def test_lines_of_json_that_a_project_logs_are_lines_like_others(at, asks) -> None:
     """Both outputs come as one, and many projects log in JSON."""
     foreign = '{"level": "info", "event": "copied"}\n{not json}\n{"seconds": 3}\n'
     host = asks("rehearse", foreign + REHEARSED, overlay="rehearse")
     lines: list[str] = []
-    rehearsal = database.rehearse(host, layout, NEW, lines.append)
+    rehearsal = database.rehearse(at(host), NEW, lines.append)
     assert rehearsal.seconds == 2.25
     assert "{not json}" in lines
 
 
-def test_a_rehearsal_that_fails_names_the_migration(asks, layout, refused) -> None:
+def test_a_rehearsal_that_fails_names_the_migration(at, asks, refused) -> None:
     said = '{"copied": 0.1}\n{"failed": "shop.0003_x", "atomic": true}\nno such column'
     host = asks("rehearse", failure(said), overlay="rehearse")
-    error = refused(database.rehearse, host, layout, NEW, quiet)
+    error = refused(database.rehearse, at(host), NEW, quiet)
     assert error.what == (
         "Rehearse: the migrations fail on a copy of the database. It is shop.0003_x."
     )
@@ -154,16 +152,14 @@ MIGRATED = '{"migration": "shop.0002", "seconds": 1.5}\n{"migrated": 1.6}\n'
     ],
 )
 def test_a_copy_is_migrated_as_what_it_is_for(
-    asks, layout, refused, rehearsal: bool, overlay: str, words: str
+    at, asks, refused, rehearsal: bool, overlay: str, words: str
 ) -> None:
     """Only what is thrown away may act on nothing else."""
     host = asks("migrate", MIGRATED, overlay=overlay)
-    done = database.migrate_copy(host, layout, NEW, quiet, rehearsal=rehearsal)
+    done = database.migrate_copy(at(host), NEW, quiet, rehearsal=rehearsal)
     assert (done.seconds, done.outcome.text) == (1.5, "shop.0002 1.50 s, on a copy")
     host = asks("migrate", failure("{}\nlocked"), overlay=overlay)
-    error = refused(
-        database.migrate_copy, host, layout, NEW, quiet, rehearsal=rehearsal
-    )
+    error = refused(database.migrate_copy, at(host), NEW, quiet, rehearsal=rehearsal)
     assert words in error.what
 
 
@@ -171,16 +167,16 @@ def test_a_copy_is_migrated_as_what_it_is_for(
     ("rehearsal", "overlay"), [(True, "rehearse"), (False, "task")]
 )
 def test_undoing_is_told_or_refused(
-    asks, layout, refused, rehearsal: bool, overlay: str
+    at, asks, layout, refused, rehearsal: bool, overlay: str
 ) -> None:
     copy = layout.data_copy("R3")
     how = {"on": copy, "rehearsal": rehearsal}
     host = asks("reverse", '{"reversed": 0.5}', overlay=overlay, data=copy)
-    done = database.undo_on_copy(host, layout, NEW, ["a.0001"], **how)
+    done = database.undo_on_copy(at(host), NEW, ["a.0001"], **how)
     assert done.outcome.text == "undone on a copy in 0.50 s"
     assert json.loads(host.sent[host.ran[0]]) == ["a.0001"]
     host = asks("reverse", failure("IrreversibleError"), overlay=overlay, data=copy)
-    error = refused(database.undo_on_copy, host, layout, NEW, ["a"], **how)
+    error = refused(database.undo_on_copy, at(host), NEW, ["a"], **how)
     assert "cannot be undone on a copy" in error.what
 
 
@@ -254,19 +250,19 @@ def standing() -> Standing:
     return Standing(before="R1", serves="R1")
 
 
-def test_migrating_tells_what_was_applied(asks, layout, standing) -> None:
+def test_migrating_tells_what_was_applied(at, asks, standing) -> None:
     said = '{"migration": "shop.0002_price", "seconds": 1.5}\n{"migrated": 1.6}\n'
     host = asks("migrate", said)
-    outcome, applied = database.migrate(host, layout, NEW, standing, quiet)
+    outcome, applied = database.migrate(at(host), NEW, standing, quiet)
     assert outcome == Outcome(True, "1 applied in 1.60 s")
     assert applied == ("shop.0002_price",)
     assert standing.applied == ["shop.0002_price"]
     assert not standing.migrating
 
 
-def test_migrating_again_changes_nothing(asks, layout, standing) -> None:
+def test_migrating_again_changes_nothing(at, asks, standing) -> None:
     host = asks("migrate", '{"migrated": 0.1}\n')
-    outcome, applied = database.migrate(host, layout, NEW, standing, quiet)
+    outcome, applied = database.migrate(at(host), NEW, standing, quiet)
     assert outcome == Outcome(False, "nothing to apply")
     assert applied == ()
     assert "Its database was not touched" in standing.words()
@@ -294,41 +290,41 @@ def cut_off(error: BaseException, output: str) -> BaseException:
     ids=["undone", "in part", "second", "killed", "never began", "ctrl-c", "lost"],
 )  # fmt: skip
 def test_a_migration_that_fails_live_is_known_to_the_standing(
-    asks, layout, standing, answer, applied, partly: str, migrating: bool
+    at, asks, standing, answer, applied, partly: str, migrating: bool
 ) -> None:
     host = asks("migrate", answer)
     host.script["database.end"] = ""
     with pytest.raises((StageError, KeyboardInterrupt)):
-        database.migrate(host, layout, NEW, standing, quiet)
+        database.migrate(at(host), NEW, standing, quiet)
     assert standing.applied == applied
     assert standing.partly == partly
     assert standing.migrating is migrating
 
 
-def test_it_names_the_migration_that_failed(asks, layout, standing, refused) -> None:
+def test_it_names_the_migration_that_failed(at, asks, standing, refused) -> None:
     host = asks("migrate", failure('{"failed": "shop.0002", "atomic": true}'))
-    error = refused(database.migrate, host, layout, NEW, standing, quiet)
+    error = refused(database.migrate, at(host), NEW, standing, quiet)
     assert error.what == (
         "Migrate: a migration failed on the live database. It is shop.0002."
     )
 
 
-def test_ctrl_c_ends_the_migration_on_the_server(asks, layout, standing) -> None:
+def test_ctrl_c_ends_the_migration_on_the_server(at, asks, standing) -> None:
     host = asks("migrate", KeyboardInterrupt())
     host.script["database.end"] = ""
     with pytest.raises(KeyboardInterrupt):
-        database.migrate(host, layout, NEW, standing, quiet)
+        database.migrate(at(host), NEW, standing, quiet)
     assert host.names == ["task: migrate", "database.end"]
 
 
-def test_a_snapshot_is_told_by_its_path(asks, layout) -> None:
+def test_a_snapshot_is_told_by_its_path(at, asks) -> None:
     host = asks("snapshot", {"snapshot": "/b/before-R2.sqlite3"}, "before-R2")
-    assert database.snapshot(host, layout, NEW, "before-R2") == "/b/before-R2.sqlite3"
+    assert database.snapshot(at(host), NEW, "before-R2") == "/b/before-R2.sqlite3"
 
 
 def test_a_snapshot_that_fails_ends_the_deploy_before_anything_is_migrated(
-    asks, layout
+    at, asks
 ) -> None:
     host = asks("snapshot", failure("disk full"), "before-R2")
     with pytest.raises(StageError):
-        database.snapshot(host, layout, NEW, "before-R2")
+        database.snapshot(at(host), NEW, "before-R2")

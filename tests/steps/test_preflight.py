@@ -2,6 +2,7 @@
 
 import socket
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -49,18 +50,18 @@ def test_room_for_two_copies_of_the_database_is_asked_for(deployed, refused) -> 
 
 
 @pytest.fixture
-def acme(config):
+def acme(at):
     """A host whose name no resolver of this machine is asked for."""
-    return replace(config, tls="acme", host="203.0.113.7")
+    return partial(at, tls="acme", host="203.0.113.7")
 
 
-def test_dns_is_not_asked_where_no_authority_asks_it(config, ready) -> None:
-    preflight.refuse_wrong_dns(ScriptedHost({}), ready, config)
+def test_dns_is_not_asked_where_no_authority_asks_it(at, ready) -> None:
+    preflight.refuse_wrong_dns(at(ScriptedHost({})), ready)
 
 
 def test_dns_is_not_asked_for_a_domain_that_is_served(acme, deployed) -> None:
     host = ScriptedHost({ADDRESSES: "203.0.113.7 172.17.0.1 \n"})
-    preflight.refuse_wrong_dns(host, deployed, acme)
+    preflight.refuse_wrong_dns(acme(host), deployed)
 
 
 @pytest.mark.parametrize("own", ["203.0.113.7 \n", "10.0.0.5 \n"])
@@ -68,7 +69,7 @@ def test_a_domain_that_leads_here_is_fine_also_behind_a_translated_address(
     acme, ready, own: str
 ) -> None:
     host = ScriptedHost({ADDRESSES: own, RESOLVE: "203.0.113.7\n"})
-    assert preflight.refuse_wrong_dns(host, ready, acme) == {"203.0.113.7"}
+    assert preflight.refuse_wrong_dns(acme(host), ready) == {"203.0.113.7"}
     assert host.ran == [ADDRESSES, RESOLVE]
 
 
@@ -83,41 +84,41 @@ def test_a_domain_that_leads_elsewhere_is_refused(
     acme, ready, refused, there: str, words: str
 ) -> None:
     host = ScriptedHost({ADDRESSES: "203.0.113.7\n", RESOLVE: there})
-    error = refused(preflight.refuse_wrong_dns, host, ready, acme)
+    error = refused(preflight.refuse_wrong_dns, acme(host), ready)
     assert words in error.what
     assert error.untouched == "Nothing was changed."
 
 
 def test_a_domain_of_another_site_is_refused_before_anything_is_built(
-    config, ready, refused
+    at, ready, refused
 ) -> None:
     """At the switch it would be too late: the live database is migrated by then."""
     claimed = (("a.test", "shop_prod"), ("shop.test", "blog_prod"))
     facts = replace(ready, claimed=claimed)
-    error = refused(preflight.refuse_taken_domains, "shop_prod", facts, config)
+    error = refused(preflight.refuse_taken_domains, at(ScriptedHost({})), facts)
     assert error.what == "shop.test belongs to blog_prod on this server."
     assert error.untouched == "Nothing was changed."
     assert "blog_prod" in error.remedy
 
 
-def test_a_domain_of_ones_own_or_of_nobody_is_fine(config, ready) -> None:
-    own = replace(config, domains=("shop.test", "new.test"))
+def test_a_domain_of_ones_own_or_of_nobody_is_fine(at, ready) -> None:
+    own = at(ScriptedHost({}), domains=("shop.test", "new.test"))
     facts = replace(
         ready, claimed=(("shop.test", "shop_prod"), ("b.test", "blog_prod"))
     )
-    preflight.refuse_taken_domains("shop_prod", facts, own)
+    preflight.refuse_taken_domains(own, facts)
 
 
 def test_a_command_that_still_writes_keeps_the_database_from_being_replaced(
-    layout, refused
+    at, layout, refused
 ) -> None:
     managing = compose.managing(layout).text
     host = ScriptedHost(
         {managing: ["import_birds (container a)\nshell (container b)\n", ""]}
     )
-    error = refused(preflight.refuse_running_commands, host, layout)
+    error = refused(preflight.refuse_running_commands, at(host))
     assert "import_birds (container a), shell (container b)." in error.what
-    preflight.refuse_running_commands(host, layout)
+    preflight.refuse_running_commands(at(host))
 
 
 def no_question(question: str) -> None:

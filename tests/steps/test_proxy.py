@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from stagetools.deploy.commands import proxy as commands
-from stagetools.deploy.commands import site
+from stagetools.deploy.commands import traffic
 from stagetools.deploy.config import StageConfig
 from stagetools.deploy.limits import HEALTH
 from stagetools.deploy.steps import proxy
@@ -37,8 +37,8 @@ def test_how_certificates_are_made_is_said_in_caddys_words(
     assert proxy.authority(config) == words
 
 
-def test_a_proxy_that_is_as_it_should_be_is_not_touched(ready, config) -> None:
-    outcome = proxy.ensure_proxy(ScriptedHost({}), ready, config, quiet)
+def test_a_proxy_that_is_as_it_should_be_is_not_touched(at, ready) -> None:
+    outcome = proxy.ensure_proxy(at(ScriptedHost({})), ready, quiet)
     assert not outcome.changed
 
 
@@ -51,16 +51,16 @@ def test_a_proxy_that_is_as_it_should_be_is_not_touched(ready, config) -> None:
         {"follows_links": True},
     ],
 )
-def test_a_proxy_that_is_not_is_made_so(ready, config, other) -> None:
+def test_a_proxy_that_is_not_is_made_so(at, ready, other) -> None:
     command = commands.ensure("cert_issuer internal", proxy.VERSION).text
     host = ScriptedHost({command: ""})
-    assert proxy.ensure_proxy(host, replace(ready, **other), config, quiet).changed
+    assert proxy.ensure_proxy(at(host), replace(ready, **other), quiet).changed
     assert b"Caddyfile" in host.sent[command]
 
 
-def test_the_newer_files_of_another_project_stay(ready, config) -> None:
+def test_the_newer_files_of_another_project_stay(at, ready, config) -> None:
     facts = replace(ready, proxy="other", proxy_version=proxy.VERSION + 1)
-    assert not proxy.ensure_proxy(ScriptedHost({}), facts, config, quiet).changed
+    assert not proxy.ensure_proxy(at(ScriptedHost({})), facts, quiet).changed
     assert not proxy.is_ready(replace(facts, proxy_version=0), config)
 
 
@@ -76,28 +76,28 @@ def test_a_stage_without_certificates_needs_no_authority(ready, config) -> None:
 
 
 def test_another_program_on_the_ports_is_named_and_left_alone(
-    ready, config, refused
+    at, ready, refused
 ) -> None:
     facts = replace(ready, proxy_runs=False, taken_ports=("apache2", "nginx"))
-    error = refused(proxy.ensure_proxy, ScriptedHost({}), facts, config, quiet)
+    error = refused(proxy.ensure_proxy, at(ScriptedHost({})), facts, quiet)
     assert "apache2, nginx" in error.what
 
 
 def test_another_caddy_beside_ours_is_named_and_left_alone(
-    ready, config, refused
+    at, ready, config, refused
 ) -> None:
     """Half of all visitors would come to each."""
     facts = replace(ready, taken_ports=("caddy",))
     assert not proxy.is_ready(facts, config)
-    error = refused(proxy.ensure_proxy, ScriptedHost({}), facts, config, quiet)
+    error = refused(proxy.ensure_proxy, at(ScriptedHost({})), facts, quiet)
     assert "port 80 or 443: caddy." in error.what
 
 
-def test_a_proxy_that_does_not_start_says_what_stays(ready, config, refused) -> None:
+def test_a_proxy_that_does_not_start_says_what_stays(at, ready, refused) -> None:
     command = commands.ensure("cert_issuer internal", proxy.VERSION).text
     host = ScriptedHost({command: failure("Error: line 3", status=commands.REFUSED)})
     facts = replace(ready, proxy="old")
-    error = refused(proxy.ensure_proxy, host, facts, config, quiet)
+    error = refused(proxy.ensure_proxy, at(host), facts, quiet)
     assert "a proxy that ran before goes on" in error.untouched
     assert error.__cause__.output == "Error: line 3"  # type: ignore[union-attr]
 
@@ -107,11 +107,11 @@ def claim(layout, config) -> str:
 
 
 def test_a_domain_of_another_installation_is_told_with_its_owner(
-    ready, layout, config, refused
+    at, ready, layout, config, refused
 ) -> None:
-    said = failure("shop.test blog_prod", status=site.TAKEN)
+    said = failure("shop.test blog_prod", status=traffic.TAKEN)
     host = ScriptedHost({claim(layout, config): said})
-    error = refused(proxy.claim_domains, host, layout, ready, config)
+    error = refused(proxy.claim_domains, at(host), ready)
     assert error.what == "shop.test belongs to blog_prod on this server."
 
 
@@ -120,12 +120,12 @@ def test_a_domain_of_another_installation_is_told_with_its_owner(
     [(commands.REFUSED, "refuses the site's"), (1, "could not be renewed with")],
 )
 def test_a_snippet_that_comes_to_nothing_says_why(
-    ready, layout, config, refused, status: int, words: str
+    at, ready, layout, config, refused, status: int, words: str
 ) -> None:
     facts = replace(ready, authority="email a@b.test")
     snippet = commands.except_site(layout, proxy.exception(facts, config)).text
     script = {claim(layout, config): "", snippet: failure("Error", status=status)}
-    error = refused(proxy.claim_domains, ScriptedHost(script), layout, facts, config)
+    error = refused(proxy.claim_domains, at(ScriptedHost(script)), facts)
     assert words in error.what
 
 
@@ -170,21 +170,21 @@ def test_an_exception_has_the_stages_own_authority(ready, tmp_path) -> None:
     assert "trusted_roots /etc/ssl/certs/ca-certificates.crt" in plain
 
 
-def test_each_domain_is_visited_once(config) -> None:
-    two = replace(config, domains=("a.test", "b.test"))
+def test_each_domain_is_visited_once(at) -> None:
+    two = ("a.test", "b.test")
     visits = [
         commands.visit("new-id", f"https://{name}", HEALTH.certificate).text
-        for name in two.domains
+        for name in two
     ]
     host = ScriptedHost(dict.fromkeys(visits, ""))
-    assert proxy.visit(host, two, "R1", "new-id").changed
+    assert proxy.visit(at(host, domains=two), "R1", "new-id").changed
     assert host.ran == visits
 
 
-def test_a_domain_that_does_not_answer_is_told_with_its_answer(config, refused) -> None:
+def test_a_domain_that_does_not_answer_is_told_with_its_answer(at, refused) -> None:
     visit = commands.visit("new-id", "https://shop.test", HEALTH.certificate).text
     said = failure('{"well": false, "said": "no answer: timed out"}')
-    error = refused(proxy.visit, ScriptedHost({visit: said}), config, "R1", "new-id")
+    error = refused(proxy.visit, at(ScriptedHost({visit: said})), "R1", "new-id")
     assert "shop.test does not answer over https: no answer: timed out." in error.what
 
 

@@ -14,8 +14,8 @@ from tests.steps.scripted import ScriptedHost, failure
 def quiet(line: str) -> None: ...
 
 
-def test_docker_that_is_there_is_not_installed_again(ready, config) -> None:
-    outcome = server.bootstrap(ScriptedHost({}), ready, config, quiet)
+def test_docker_that_is_there_is_not_installed_again(at, ready) -> None:
+    outcome = server.bootstrap(at(ScriptedHost({})), ready, quiet)
     assert not outcome.changed
     assert outcome.text == "Docker 28.0 is there"
 
@@ -47,54 +47,52 @@ def test_the_distributions_own_packages_where_they_bring_compose(
     assert chosen[-2:] == ("iptables", "ca-certificates")
 
 
-def test_dockers_own_repository_is_added_only_where_it_is_needed(bare, config) -> None:
+def test_dockers_own_repository_is_added_only_where_it_is_needed(at, bare) -> None:
     install = commands.install(server.packages(bare)).text
     host = ScriptedHost({install: "done\n", **ENGINE})
     lines: list[str] = []
-    assert server.bootstrap(host, bare, config, lines.append).changed
+    assert server.bootstrap(at(host), bare, lines.append).changed
     assert lines == ["done"]
     old = replace(bare, os_version="12", os_codename="bookworm")
     add = commands.docker_repository("debian", "bookworm").text
     install = commands.install(server.packages(old)).text
     host = ScriptedHost({add: "", install: "", **ENGINE})
-    server.bootstrap(host, old, config, quiet)
+    server.bootstrap(at(host), old, quiet)
     assert host.ran == [add, install, *ENGINE]
 
 
 def test_another_system_is_refused_before_anything_is_installed(
-    bare, config, refused
+    at, bare, refused
 ) -> None:
     fedora = replace(bare, os="fedora", os_version="42")
-    error = refused(server.bootstrap, ScriptedHost({}), fedora, config, quiet)
+    error = refused(server.bootstrap, at(ScriptedHost({})), fedora, quiet)
     assert "fedora 42 is neither Debian nor Ubuntu" in error.what
 
 
-def test_another_system_with_docker_is_taken_as_it_is(ready, config) -> None:
+def test_another_system_with_docker_is_taken_as_it_is(at, ready) -> None:
     fedora = replace(ready, os="fedora", os_version="42")
-    assert not server.bootstrap(ScriptedHost({}), fedora, config, quiet).changed
+    assert not server.bootstrap(at(ScriptedHost({})), fedora, quiet).changed
 
 
-def test_a_server_without_systemd_is_refused(bare, config, refused) -> None:
+def test_a_server_without_systemd_is_refused(at, bare, refused) -> None:
     facts = replace(bare, systemd=False)
-    error = refused(server.bootstrap, ScriptedHost({}), facts, config, quiet)
+    error = refused(server.bootstrap, at(ScriptedHost({})), facts, quiet)
     assert "does not run systemd" in error.what
 
 
-def test_an_installation_that_fails_ends_the_deploy(bare, config) -> None:
+def test_an_installation_that_fails_ends_the_deploy(at, bare) -> None:
     install = commands.install(server.packages(bare)).text
     with pytest.raises(CommandFailed):
-        server.bootstrap(
-            ScriptedHost({install: failure("no space")}), bare, config, quiet
-        )
+        server.bootstrap(at(ScriptedHost({install: failure("no space")})), bare, quiet)
 
 
-def test_an_account_that_is_there_is_unchanged(layout) -> None:
+def test_an_account_that_is_there_is_unchanged(at) -> None:
     made = ["created user shop_prod\ncreated secrets\n", ""]
     host = ScriptedHost({"server.ensure_account": made, "compose.write_overlays": ""})
-    first = server.ensure_account(host, layout)
+    first = server.ensure_account(at(host))
     assert first.changed
     assert first.text == "made user shop_prod, secrets in /home/shop_prod"
-    assert not server.ensure_account(host, layout).changed
+    assert not server.ensure_account(at(host)).changed
 
 
 # --- what sites share of the engine -----------------------------------------------------------
@@ -121,9 +119,9 @@ def sent(host: ScriptedHost) -> str:
     return text.decode()
 
 
-def test_an_engine_goes_on_to_serve_while_it_restarts(older, config) -> None:
+def test_an_engine_goes_on_to_serve_while_it_restarts(at, older) -> None:
     host = host_of("live-restore")
-    outcome = server.bootstrap(host, older, config, quiet)
+    outcome = server.bootstrap(at(host), older, quiet)
     assert outcome.text == "Docker 28.0 is there, sites go on while it restarts"
     assert json.loads(sent(host)) == {"live-restore": True}
 
@@ -131,9 +129,9 @@ def test_an_engine_goes_on_to_serve_while_it_restarts(older, config) -> None:
 THEIRS = '{"log-driver": "journald",\n "bip": "192.168.231.1/24"}\n'
 
 
-def test_the_engines_other_settings_stay_as_they_are_written(older, config) -> None:
+def test_the_engines_other_settings_stay_as_they_are_written(at, older) -> None:
     host = host_of("live-restore", file=THEIRS)
-    server.bootstrap(host, older, config, quiet)
+    server.bootstrap(at(host), older, quiet)
     assert json.loads(sent(host)) == {"live-restore": True, **json.loads(THEIRS)}
     assert THEIRS.removeprefix("{") in sent(host)
 
@@ -147,16 +145,16 @@ def test_the_engines_other_settings_stay_as_they_are_written(older, config) -> N
         ("theirs", {"file": "[]"}),
     ],
 )
-def test_what_somebody_decided_for_the_engine_stays(older, config, done, options) -> None:  # fmt: skip
+def test_what_somebody_decided_for_the_engine_stays(at, older, done, options) -> None:  # fmt: skip
     host = host_of(done, **options)
-    server.bootstrap(host, older, config, quiet)
+    server.bootstrap(at(host), older, quiet)
     assert sent(host) == ""
 
 
-def test_a_stage_may_do_without_live_restore(older, config) -> None:
+def test_a_stage_may_do_without_live_restore(at, older, config) -> None:
     without = replace(config, live_restore=False)
     host = host_of("off")
-    server.bootstrap(host, older, without, quiet)
+    server.bootstrap(at(host, live_restore=False), older, quiet)
     assert sent(host) == ""
     done = replace(older, engine="1 off")
     assert server.is_ready(done, without)

@@ -99,15 +99,15 @@ class World(ScriptedHost):
         """Do what the command does."""
         release = given.get("release", "")
         match name:
-            case "site.hold":
+            case "traffic.hold":
                 self.held = self.ever_held = True
             case "compose.freeze":
                 self.frozen = True
-            case "site.resume" if self.held:
+            case "traffic.resume" if self.held:
                 self.held = self.frozen = False
                 if self.serves != OLD:
                     self.containers.discard(OLD)
-            case "site.switch" | "site.switch_back":
+            case "traffic.switch" | "traffic.switch_back":
                 self.serves = release
             case "compose.start_beside" | "compose.create_beside":
                 self.containers.add(release)
@@ -166,6 +166,6 @@ class Scene:
     @property
     def written(self) -> Record:
         """The record that the switch wrote."""
-        record = Record.parse(self.world.sent["site.switch"].decode())
+        record = Record.parse(self.world.sent["traffic.switch"].decode())
         assert record
         return record

@@ -1,6 +1,7 @@
 """A task starts from what its steps start from."""
 
 from tests.steps.conftest import (
+    at,
     bare,
     config,
     deployed,
@@ -11,6 +12,7 @@ from tests.steps.conftest import (
 )
 
 __all__ = [
+    "at",
     "bare",
     "config",
     "deployed",

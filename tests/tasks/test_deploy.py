@@ -35,7 +35,7 @@ class Desk(Scene):
         return Deploy(self.session, held, self.facts, self.root, read_tree(self.root))
 
     def fingerprint(self) -> str:
-        with lock.hold(self.host, self.layout, "ann") as held:
+        with lock.hold(self.session, "ann") as held:
             return self.change(held).fingerprint()
 
 
@@ -60,7 +60,7 @@ def desk(layout, config, deployed, root, monkeypatch) -> Callable[..., Desk]:
 
 def deploy(desk: Desk, error: str = "") -> list[str]:
     """Deploy; the commands that ran, by their names."""
-    with lock.hold(desk.host, desk.layout, "ann") as held:
+    with lock.hold(desk.session, "ann") as held:
         desk.deployed = desk.change(held)
         if not error:
             desk.deployed.run()
@@ -74,7 +74,7 @@ def deploy(desk: Desk, error: str = "") -> list[str]:
 SENT = ["files.read_text", "files.receive_tree", "compose.build"]
 ASKED = ["compose.start_beside", "compose.probe"]
 LIVE = [
-    *("site.claim_domains", "proxy.except_site", "site.switch", "site.drain"),
+    *("traffic.claim_domains", "proxy.except_site", "traffic.switch", "traffic.drain"),
     *("compose.last_lines", "compose.stop", "releases.prune"),
 ]
 TAKEN_AWAY = ["true", "compose.sweep", "data.discard", "releases.prune"]
@@ -114,7 +114,7 @@ def test_a_plain_change_is_started_at_once(desk) -> None:
     plain = desk()
     assert deploy(plain) == [*SENT, *ASKED, *LIVE]
     assert plain.steps == ["Upload", "Build", "Start", "Switch", "Drain", "Prune"]
-    assert plain.world.of("site.drain")["release"] == OLD
+    assert plain.world.of("traffic.drain")["release"] == OLD
     assert plain.world.of("compose.stop")["container"] == "old-id"
     assert not plain.deployed.is_first
 
@@ -159,7 +159,7 @@ def test_whatever_differs_is_a_reason_to_deploy(desk, deployed, other) -> None:
     same = replace(deployed, record=record)
     for facts, nothing in ((same, True), (replace(same, **other), False)):
         looked = desk(facts)
-        with lock.hold(looked.host, looked.layout, "ann") as held:
+        with lock.hold(looked.session, "ann") as held:
             assert looked.change(held).nothing_changed() is nothing
 
 
@@ -290,15 +290,15 @@ ON_COPY = [
 ]
 HELD = [
     *(
-        "site.hold",
-        "site.drain",
+        "traffic.hold",
+        "traffic.drain",
         "compose.freeze",
         "compose.managing",
         "data.copy",
         "task: migrate",
     ),
     *("compose.start", "compose.probe", "compose.managing", *LIVE[:3]),
-    *("site.resume", "data.retire", "releases.prune"),
+    *("traffic.resume", "data.retire", "releases.prune"),
 ]
 
 
@@ -316,10 +316,10 @@ def test_migrations_that_the_serving_release_may_not_meet_are_made_on_a_copy(
     world, name = breaking.world, breaking.deployed.name
     own = breaking.layout.data_copy(name)
     assert breaking.written.migrations == ("shop.0002",)
-    assert world.of("site.hold") | {"layout": 0} == {
+    assert world.of("traffic.hold") | {"layout": 0} == {
         "layout": 0, "release": OLD, "container": "old-id", "limit": HOLD.at_most,
     }  # fmt: skip
-    assert world.of("site.switch")["held"] == "old-id"  # it must still be frozen
+    assert world.of("traffic.switch")["held"] == "old-id"  # it must still be frozen
     assert world.of("data.retire")["live"] == own
     assert f"STAGETOOLS_DATA={own}\n" in world.sent["files.write_text"].decode()
     assert (world.visitors, world.held, world.copies) == (name, False, {name})
@@ -342,8 +342,8 @@ def test_what_inv_manage_still_writes_is_never_left_behind(
     ran = deploy(
         importing, "A command of inv manage still works on the database: shell"
     )
-    assert ("site.hold" in ran) == held
-    assert "site.switch" not in ran
+    assert ("traffic.hold" in ran) == held
+    assert "traffic.switch" not in ran
     assert importing.steps[-1] == f"✗ {step}"
     assert (importing.world.visitors, importing.world.held) == (OLD, False)
 
@@ -351,8 +351,8 @@ def test_what_inv_manage_still_writes_is_never_left_behind(
 def test_a_release_that_does_not_run_need_not_be_held(desk, deployed) -> None:
     dead = desk(replace(deployed, containers=()), said=BREAKING)
     ran = deploy(dead)
-    assert not {"site.hold", "compose.freeze"} & set(ran)
-    assert dead.world.of("site.switch")["held"] == ""
+    assert not {"traffic.hold", "compose.freeze"} & set(ran)
+    assert dead.world.of("traffic.switch")["held"] == ""
 
 
 @pytest.mark.parametrize(
@@ -385,8 +385,8 @@ def test_a_wait_over_the_limit_is_asked_for(desk) -> None:
 def test_visitors_get_the_old_release_back_before_the_proxy_gives_up(desk) -> None:
     late = desk(said=BREAKING, takes={"task: migrate": HOLD.at_most + 1})
     ran = deploy(late, "Visitors have waited for 26 s")
-    assert "site.switch" not in ran
-    assert ran[-5:] == ["true", "site.resume", *TAKEN_AWAY[1:]]
+    assert "traffic.switch" not in ran
+    assert ran[-5:] == ["true", "traffic.resume", *TAKEN_AWAY[1:]]
     assert late.world.visitors == OLD
 
 
@@ -399,7 +399,7 @@ def test_a_release_that_crashes_after_the_switch_gives_way(desk) -> None:
     crash = desk(said={"compose.last_lines": CRASHED})
     ran = deploy(crash, "ended after the switch")
     assert ran[-7:] == [
-        *("compose.last_lines", "site.switch_back", "compose.discard"),
+        *("compose.last_lines", "traffic.switch_back", "compose.discard"),
         *TAKEN_AWAY,
     ]
     assert crash.steps[-2:] == ["Switch", "✗ Drain"]
@@ -465,7 +465,7 @@ def test_a_new_name_sorts_after_every_name_before(
     desk, deployed, newest: str, name: str
 ) -> None:
     named = desk(replace(deployed, newest=newest))
-    with lock.hold(named.host, named.layout, "ann") as held:
+    with lock.hold(named.session, "ann") as held:
         assert named.change(held).new_name("abcdef0123") == f"{name}-abcdef0"
 
 

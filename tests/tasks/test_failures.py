@@ -41,7 +41,7 @@ def play(layout, config, deployed, tmp_path, monkeypatch) -> Callable[..., Scene
     monkeypatch.setattr(Change, "new_name", lambda change, of: NEW)
 
     def deploy(scene: Scene) -> None:
-        with lock.hold(scene.world, layout, "ann") as held:
+        with lock.hold(scene.session, "ann") as held:
             facts, tree = scene.facts, read_tree(tmp_path)
             Deploy(scene.session, held, facts, tmp_path, tree).run()
 
@@ -171,11 +171,11 @@ def test_after_a_lost_connection_nothing_is_tried_and_what_may_be_is_said(
         world, where = scene.world, f"{fault.struck} ({fault.place})"
         assert fault.seen == fault.place, where  # what came after was not tried
         words = said(scene)
-        if fault.struck == "site.switch":
+        if fault.struck == "traffic.switch":
             assert words.startswith("Either "), where
         elif world.serves == NEW:
             assert words == f"{NEW} serves.", where
-        elif world.held or fault.struck == "site.hold":
+        elif world.held or fault.struck == "traffic.hold":
             assert words.startswith("Visitors were waiting; the server lets"), where
         else:
             assert f"{OLD} goes on serving." in words, where
@@ -190,7 +190,7 @@ def test_where_nothing_can_be_undone_the_words_say_so(play, change: str) -> None
         if scene.error is None:  # it was no reason to refuse
             continue
         words = said(scene)
-        if fault.struck == "site.switch":
+        if fault.struck == "traffic.switch":
             assert words.startswith("Either "), where
         elif world.serves == NEW:
             assert words == f"{NEW} serves.", where
@@ -207,7 +207,7 @@ def test_while_it_is_in_doubt_what_serves_nothing_is_taken_away(
     """The switch was made, its answer was lost, and the server cannot be looked at."""
 
     def at(world: World, name: str) -> None:
-        if name == "site.switch":
+        if name == "traffic.switch":
             world.script[name] = Half(failed())
             world.script["server.look"] = failed()
 
@@ -216,6 +216,6 @@ def test_while_it_is_in_doubt_what_serves_nothing_is_taken_away(
     assert said(scene).startswith("Either ")
     assert NEW in world.containers
     assert not {"compose.sweep", "data.discard", "releases.prune"} & {
-        *world.names[world.names.index("site.switch") :]
+        *world.names[world.names.index("traffic.switch") :]
     }
     assert not world.held

@@ -58,7 +58,7 @@ def refused(action: Callable[..., None], scene: Scene, **options: Any) -> StageE
 
 
 LIVE = [
-    *("site.claim_domains", "proxy.except_site", "site.switch", "site.drain"),
+    *("traffic.claim_domains", "proxy.except_site", "traffic.switch", "traffic.drain"),
     *("compose.last_lines", "compose.stop", "releases.prune"),
 ]
 ASKED = ["compose.start_beside", "compose.probe"]
@@ -79,15 +79,15 @@ REHEARSED = [
 ]
 HELD = [
     *(
-        "site.hold",
-        "site.drain",
+        "traffic.hold",
+        "traffic.drain",
         "compose.freeze",
         "compose.managing",
         "data.copy",
         "task: reverse",
     ),
     *("compose.start", "compose.probe", "compose.managing", *LIVE[:3]),
-    *("site.resume", "data.retire", "releases.prune"),
+    *("traffic.resume", "data.retire", "releases.prune"),
 ]
 NEW = "20260131-080000-1111111"
 
@@ -127,8 +127,8 @@ def test_migrations_that_it_does_not_know_are_undone_on_a_copy(desk) -> None:
     assert "This undoes shop.0002" in scene.output.getvalue()
     undone = world.of("task: reverse")  # with the code of the newer one
     assert (undone["release"], undone["data"]) == (OLD, own)
-    assert world.of("site.hold")["release"] == OLD
-    assert world.of("site.switch")["held"] == "old-id"
+    assert world.of("traffic.hold")["release"] == OLD
+    assert world.of("traffic.switch")["held"] == "old-id"
     assert f"STAGETOOLS_DATA={own}\n" in world.sent["files.write_text"].decode()
     assert (world.visitors, world.containers, world.copies) == (NEW, {NEW}, {NEW})
 
@@ -138,7 +138,7 @@ def test_what_would_stay_applied_is_refused_before_anybody_waits(desk) -> None:
     error = refused(relaunch.rollback, scene)
     assert error.what == "Undo: shop.0002 would stay applied."
     assert error.untouched == f"{OLD} goes on serving. Its database was not touched."
-    assert "site.hold" not in scene.world.names
+    assert "traffic.hold" not in scene.world.names
     assert scene.world.names[-4:] == TAKEN_AWAY
 
 
@@ -163,13 +163,13 @@ def test_an_undoing_that_fails_in_the_rehearsal_lets_nobody_wait(desk) -> None:
     error = refused(relaunch.rollback, scene)
     assert "cannot be undone on a copy" in error.what
     assert error.untouched == f"{OLD} goes on serving. Its database was not touched."
-    assert "site.hold" not in scene.world.names
+    assert "traffic.hold" not in scene.world.names
 
 
 def test_an_older_release_that_is_not_well_on_the_copy_lets_nobody_wait(desk) -> None:
     scene = desk(said={"task: unknown": [UNKNOWN, NONE], "compose.probe": SICK})
     assert "503 no" in refused(relaunch.rollback, scene).what
-    assert "site.hold" not in scene.world.names
+    assert "traffic.hold" not in scene.world.names
     assert (scene.world.visitors, scene.world.containers) == (OLD, {OLD})
 
 
@@ -187,7 +187,7 @@ def test_a_long_wait_is_asked_for_with_what_visitors_get(desk) -> None:
 def test_one_that_is_later_than_rehearsed_goes_back(desk) -> None:
     scene = desk(said={"task: unknown": [UNKNOWN, NONE]}, takes={"task: reverse": 26})
     assert "Visitors have waited for 26 s" in refused(relaunch.rollback, scene).what
-    assert scene.world.names[-5:] == ["true", "site.resume", *TAKEN_AWAY[1:]]
+    assert scene.world.names[-5:] == ["true", "traffic.resume", *TAKEN_AWAY[1:]]
     assert scene.world.visitors == OLD
 
 

@@ -31,7 +31,7 @@ def desk(layout, config, deployed, monkeypatch):
 
     def desk(probe, **facts) -> Session:
         seen = replace(deployed, **facts)
-        monkeypatch.setattr(server, "look", lambda host, layout: seen)
+        monkeypatch.setattr(server, "look", lambda site: seen)
         made = {"fingerprint": "f", "who": "ann@desk", "commit": "c1"}
         records = [
             Record(
@@ -139,7 +139,7 @@ def test_a_first_deploy_tells_how_many_migrations_and_not_which(desk) -> None:
     many = tuple(f"shop.{number:04}" for number in range(21))
     entry = Record(release=OLD, fingerprint="f", migrations=many)
     stage = desk(WELL)
-    row = running._row(stage, server.look(stage.host, stage.layout), entry)
+    row = running._row(stage, server.look(stage), entry)
     assert row[-1] == "deploy, 21 migrations"
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from stagetools.deploy.commands import data, database
 from stagetools.deploy.facts import span
-from stagetools.deploy.host.host import Host, OnLine
-from stagetools.deploy.layout import Layout
+from stagetools.deploy.host.host import OnLine
+from stagetools.deploy.host.site import Site
 from stagetools.deploy.standing import Standing
 from stagetools.deploy.steps import Outcome, changed, unchanged
 from stagetools.errors import CommandFailed, StageError
@@ -64,9 +64,9 @@ class Undo:
     irreversible: tuple[str, ...]
 
 
-def plan(host: Host, layout: Layout, release: str) -> Plan:
+def plan(site: Site, release: str) -> Plan:
     """Which migrations the release would apply; changes nothing."""
-    said = _ask(host, layout, release, "plan")
+    said = _ask(site, release, "plan")
     return Plan(
         tuple(said["pending"]),
         _words(said["breaking"]),
@@ -75,22 +75,21 @@ def plan(host: Host, layout: Layout, release: str) -> Plan:
     )
 
 
-def try_plan(host: Host, layout: Layout, release: str) -> Plan | None:
+def try_plan(site: Site, release: str) -> Plan | None:
     """The same, or None where the release's code cannot even say that."""
     try:
-        return plan(host, layout, release)
+        return plan(site, release)
     except CommandFailed:
         return None
 
 
-def known(host: Host, layout: Layout, release: str) -> list[str]:
+def known(site: Site, release: str) -> list[str]:
     """The migrations that the release's code has."""
-    return list(_ask(host, layout, release, "known")["known"])
+    return list(_ask(site, release, "known")["known"])
 
 
 def plan_undo(
-    host: Host,
-    layout: Layout,
+    site: Site,
     release: str,
     names: Sequence[str],
     *,
@@ -100,17 +99,15 @@ def plan_undo(
 
     `on` is a database directory other than the release's own.
     """
-    said = _ask(
-        host, layout, release, "unknown", stdin=json.dumps(list(names)), data_dir=on
-    )
+    said = _ask(site, release, "unknown", stdin=json.dumps(list(names)), data_dir=on)
     return Undo(tuple(said["unknown"]), _words(said["irreversible"]))
 
 
-def rehearse(host: Host, layout: Layout, release: str, on_line: OnLine) -> Rehearsal:
+def rehearse(site: Site, release: str, on_line: OnLine) -> Rehearsal:
     """Migrate a copy of the live database, and start the site on it."""
     said: list[dict[str, Any]] = []
     try:
-        _follow(host, layout, release, on_line, said, "rehearse", overlay="rehearse")
+        _follow(site, release, on_line, said, "rehearse", overlay="rehearse")
     except CommandFailed as error:
         raise _refused_in_rehearsal(said) from error
     seconds, listed = _timed(said)
@@ -119,13 +116,13 @@ def rehearse(host: Host, layout: Layout, release: str, on_line: OnLine) -> Rehea
 
 
 def migrate_copy(
-    host: Host, layout: Layout, release: str, on_line: OnLine, *, rehearsal: bool
+    site: Site, release: str, on_line: OnLine, *, rehearsal: bool
 ) -> Rehearsal:
     """Migrate the database in the release's own directory, where nobody else is."""
     said: list[dict[str, Any]] = []
     try:
         _follow(
-            host, layout, release, on_line, said, "migrate",
+            site, release, on_line, said, "migrate",
             overlay="rehearse" if rehearsal else "task",
         )  # fmt: skip
     except CommandFailed as error:
@@ -188,19 +185,19 @@ def agree(
         )
 
 
-def snapshot(host: Host, layout: Layout, release: str, name: str) -> str:
+def snapshot(site: Site, release: str, name: str) -> str:
     """Keep a copy of the live database; its path."""
-    return str(_ask(host, layout, release, "snapshot", name)["snapshot"])
+    return str(_ask(site, release, "snapshot", name)["snapshot"])
 
 
 def migrate(
-    host: Host, layout: Layout, release: str, standing: Standing, on_line: OnLine
+    site: Site, release: str, standing: Standing, on_line: OnLine
 ) -> tuple[Outcome, tuple[str, ...]]:
     """Migrate the live database with the release's own code; what was applied."""
     said: list[dict[str, Any]] = []
     standing.migrating = True
     try:
-        _follow(host, layout, release, on_line, said, "migrate")
+        _follow(site, release, on_line, said, "migrate")
     except BaseException as error:
         standing.applied = _applied(said)
         failed: dict[str, Any] = next((v for v in said if "failed" in v), {})
@@ -225,8 +222,7 @@ def _applied(said: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def undo_on_copy(
-    host: Host,
-    layout: Layout,
+    site: Site,
     release: str,
     names: Sequence[str],
     *,
@@ -236,7 +232,7 @@ def undo_on_copy(
     """Undo in the directory `on`, with the code of `release`, what `names` does not hold."""
     try:
         said = _ask(
-            host, layout, release, "reverse", stdin=json.dumps(list(names)),
+            site, release, "reverse", stdin=json.dumps(list(names)),
             data_dir=on, overlay="rehearse" if rehearsal else "task",
         )  # fmt: skip
     except CommandFailed as error:
@@ -248,10 +244,10 @@ def undo_on_copy(
     return Rehearsal(changed(f"undone on a copy in {seconds:.2f} s"), seconds)
 
 
-def snapshot_age(host: Host, layout: Layout, name: str) -> str:
+def snapshot_age(site: Site, name: str) -> str:
     """How old a snapshot is, as a person reads it."""
     try:
-        seconds = int(host.run(data.snapshot_age(layout, name)))
+        seconds = int(site.run(data.snapshot_age(site.layout, name)))
     except CommandFailed:
         raise StageError(
             f"The snapshot {name} is no longer kept.",
@@ -265,8 +261,7 @@ _RESULTS = {"plan": "pending", "reverse": "reversed"}
 
 
 def _ask(
-    host: Host,
-    layout: Layout,
+    site: Site,
     release: str,
     *words: str,
     stdin: str = "",
@@ -274,22 +269,21 @@ def _ask(
     overlay: database.Overlay = "task",
 ) -> dict[str, Any]:
     """The result of one command, among whatever lines the project itself printed."""
-    command = database.run(layout, release, *words, overlay=overlay, data=data_dir)
-    said = host.run(command, stdin=stdin.encode())
+    command = database.run(site.layout, release, *words, overlay=overlay, data=data_dir)
+    said = site.run(command, stdin=stdin.encode())
     for line in reversed(said.splitlines()):
         value = _object(line)
         if value is not None and _RESULTS.get(words[0], words[0]) in value:
             return value
     raise CommandFailed(
-        f"{host.address}: stagetools.database {words[0]} printed no result",
+        f"{site.host.address}: stagetools.database {words[0]} printed no result",
         status=0,
         output=said,
     )
 
 
 def _follow(
-    host: Host,
-    layout: Layout,
+    site: Site,
     release: str,
     on_line: OnLine,
     values: list[dict[str, Any]],
@@ -305,10 +299,12 @@ def _follow(
         on_line(text)
 
     try:
-        host.run(database.run(layout, release, *words, overlay=overlay), on_line=line)
+        site.run(
+            database.run(site.layout, release, *words, overlay=overlay), on_line=line
+        )
     except KeyboardInterrupt:  # an endless migration, perhaps: it ends with us
         with suppress(StageError):
-            host.run(database.end(layout))
+            site.run(database.end(site.layout))
         raise
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from stagetools.deploy.commands import server
 from stagetools.deploy.host import fence
 from stagetools.deploy.host.host import Background, Host
-from stagetools.deploy.layout import Layout
+from stagetools.deploy.host.site import Site
 from stagetools.deploy.limits import LOCK
 from stagetools.errors import LockHeld
 
@@ -51,19 +51,19 @@ class Held:
 
 
 @contextmanager
-def hold(host: Host, layout: Layout, who: str, *, wait: float = 0) -> Iterator[Held]:
+def hold(site: Site, who: str, *, wait: float = 0) -> Iterator[Held]:
     """Hold the stage's lock for a block, or raise LockHeld with the one who has it."""
     token = secrets.token_hex(8)
-    holder = host.start(server.hold_lock(layout, who, wait, token))
+    holder = site.host.start(server.hold_lock(site.layout, who, wait, token))
     said = holder.first_line()
     if said != "held":
         holder.close()
         raise LockHeld(
-            f"{layout.system.name} is being changed right now: {said or 'somebody holds its lock'}.",
+            f"{site.name} is being changed right now: {said or 'somebody holds its lock'}.",
             untouched="Nothing was changed.",
             remedy="Try again when that is over, or let --wait SECONDS wait for it.",
         )
-    held = Held(holder, fence.FencedHost(host, layout, token, holder.is_over))
+    held = Held(holder, fence.FencedHost(site.host, site.layout, token, holder.is_over))
     try:
         yield held
     except BaseException:

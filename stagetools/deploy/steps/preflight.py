@@ -11,8 +11,7 @@ from pathlib import Path
 from stagetools.deploy.commands import compose, server
 from stagetools.deploy.config import StageConfig
 from stagetools.deploy.facts import Facts
-from stagetools.deploy.host.host import Host
-from stagetools.deploy.layout import Layout
+from stagetools.deploy.host.site import Site
 from stagetools.deploy.limits import CONNECT
 from stagetools.deploy.steps.source import size
 from stagetools.errors import StageError, UsageError
@@ -87,12 +86,12 @@ def refuse_full_disk(facts: Facts) -> None:
         )
 
 
-def refuse_taken_domains(system: str, facts: Facts, config: StageConfig) -> None:
+def refuse_taken_domains(site: Site, facts: Facts) -> None:
     """A domain is one site's: say whose, before anything is built or migrated."""
     owners = dict(facts.claimed)
-    for domain in config.domains:
-        owner = owners.get(domain, system)
-        if owner != system:
+    for domain in site.config.domains:
+        owner = owners.get(domain, site.name)
+        if owner != site.name:
             raise StageError(
                 f"{domain} belongs to {owner} on this server.",
                 untouched="Nothing was changed.",
@@ -101,9 +100,9 @@ def refuse_taken_domains(system: str, facts: Facts, config: StageConfig) -> None
             )
 
 
-def refuse_running_commands(host: Host, layout: Layout) -> None:
+def refuse_running_commands(site: Site) -> None:
     """What `inv manage` still writes to a database that is about to be replaced is lost."""
-    if running := host.run(compose.managing(layout)).splitlines():
+    if running := site.run(compose.managing(site.layout)).splitlines():
         raise StageError(
             f"A command of inv manage still works on the database: {', '.join(running)}.",
             untouched="Nothing was changed.",
@@ -112,17 +111,18 @@ def refuse_running_commands(host: Host, layout: Layout) -> None:
         )
 
 
-def refuse_wrong_dns(host: Host, facts: Facts, config: StageConfig) -> set[str]:
+def refuse_wrong_dns(site: Site, facts: Facts) -> set[str]:
     """An authority asks DNS where a new domain is: see first whether that is here.
 
     Returns the addresses of this server to which the new domains point.
     """
+    config = site.config
     if config.tls != "acme":
         return set()
-    own = set(host.run(server.addresses()).split()) | _addresses(config.host)
+    own = set(site.run(server.addresses()).split()) | _addresses(config.host)
     found: set[str] = set()
     for domain in set(config.domains) - set(facts.domains):
-        there = set(host.run(server.resolve(domain)).split())
+        there = set(site.run(server.resolve(domain)).split())
         if not there & own:
             where = (
                 f"points to {', '.join(sorted(there))}, not to this server"

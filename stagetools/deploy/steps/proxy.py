@@ -5,10 +5,11 @@ import io
 import tarfile
 from pathlib import Path
 
-from stagetools.deploy.commands import proxy, site
+from stagetools.deploy.commands import proxy, traffic
 from stagetools.deploy.config import StageConfig
 from stagetools.deploy.facts import Facts
-from stagetools.deploy.host.host import Host, OnLine
+from stagetools.deploy.host.host import OnLine
+from stagetools.deploy.host.site import Site
 from stagetools.deploy.layout import Layout
 from stagetools.deploy.limits import HEALTH
 from stagetools.deploy.shell import Command
@@ -54,14 +55,12 @@ def _is_current(facts: Facts) -> bool:
     return facts.proxy == hashlib.sha256(b"".join(_files().values())).hexdigest()
 
 
-def ensure_proxy(
-    host: Host, facts: Facts, config: StageConfig, on_line: OnLine
-) -> Outcome:
+def ensure_proxy(site: Site, facts: Facts, on_line: OnLine) -> Outcome:
     """Leave the server's one proxy running, with an authority for its certificates.
 
     To renew it is no outage: another takes over before it leaves.
     """
-    wanted = authority(config)
+    config, wanted = site.config, authority(site.config)
     if is_ready(facts, config):
         return unchanged("Caddy is there")
     if facts.taken_ports:
@@ -72,7 +71,7 @@ def ensure_proxy(
             " NAME for a container), then deploy again.",
         )
     try:
-        host.run(proxy.ensure(wanted, VERSION), stdin=_archive(config), on_line=on_line)
+        site.run(proxy.ensure(wanted, VERSION), stdin=_archive(config), on_line=on_line)
     except CommandFailed as error:
         raise StageError(
             "The proxy does not start.",
@@ -82,20 +81,19 @@ def ensure_proxy(
     return changed("Caddy runs on ports 80 and 443")
 
 
-def claim_domains(
-    host: Host, layout: Layout, facts: Facts, config: StageConfig
-) -> None:
+def claim_domains(site: Site, facts: Facts) -> None:
     """Let the proxy find the installation under its domains; raise if another has one."""
     try:
-        host.run(claim(layout, config))
-        host.run(proxy.except_site(layout, exception(facts, config), *_root(config)))
+        site.run(claim(site.layout, site.config))
+        snippet = exception(facts, site.config)
+        site.run(proxy.except_site(site.layout, snippet, *_root(site.config)))
     except CommandFailed as error:
         raise _refused(error) from error
 
 
 def claim(layout: Layout, config: StageConfig) -> Command:
     """What tells the proxy of the stage."""
-    return site.claim_domains(
+    return traffic.claim_domains(
         layout,
         config.domains,
         tls=config.tls != "off",
@@ -131,12 +129,13 @@ def _issuer(facts: Facts, config: StageConfig) -> list[str]:
     return [*lines, "}"]
 
 
-def visit(host: Host, config: StageConfig, release: str, container: str) -> Outcome:
+def visit(site: Site, release: str, container: str) -> Outcome:
     """Make the first visit to each domain, so that no visitor waits for a certificate."""
+    config = site.config
     scheme = "http" if config.tls == "off" else "https"
     for domain in config.domains:
         try:
-            host.run(proxy.visit(container, f"{scheme}://{domain}", HEALTH.certificate))
+            site.run(proxy.visit(container, f"{scheme}://{domain}", HEALTH.certificate))
         except CommandFailed as error:
             raise StageError(
                 f"Visit: {domain} does not answer over {scheme}: {said_by_probe(error.output)}.",
@@ -149,7 +148,7 @@ def visit(host: Host, config: StageConfig, release: str, container: str) -> Outc
 
 def _refused(error: CommandFailed) -> StageError:
     words = error.output.split()
-    if error.status == site.TAKEN and len(words) == 2:
+    if error.status == traffic.TAKEN and len(words) == 2:
         return StageError(
             f"{words[0]} belongs to {words[1]} on this server.",
             remedy=f"Take it out of one of the two: domains in deploy.toml, here or of {words[1]}.",

@@ -5,11 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from stagetools.deploy.commands import compose, files, releases, site
+from stagetools.deploy.commands import compose, files, releases, traffic
 from stagetools.deploy.config import StageConfig
 from stagetools.deploy.facts import Container, Facts, Record
-from stagetools.deploy.host.host import Host, OnLine
-from stagetools.deploy.layout import Layout
+from stagetools.deploy.host.host import OnLine
+from stagetools.deploy.host.site import Site
 from stagetools.deploy.limits import HEALTH, KEEP, SHUTDOWN
 from stagetools.deploy.shell import Command
 from stagetools.deploy.steps import Outcome, changed, unchanged
@@ -52,16 +52,16 @@ class Unhealthy:
 
 
 def configuration(
-    layout: Layout,
+    site: Site,
     facts: Facts,
-    config: StageConfig,
     release: str,
     data_dir: PurePosixPath,
 ) -> str:
     """What compose.yaml's variables stand for in this release, whose database is in `data_dir`."""
+    config, layout = site.config, site.layout
     workers = config.workers or min(max(2, facts.cores), _MOST_WORKERS)
     values = {
-        "STAGETOOLS_SYSTEM": layout.system.name,
+        "STAGETOOLS_SYSTEM": site.name,
         "STAGETOOLS_RELEASE": release,
         "STAGETOOLS_USER": f"{facts.uid}:{facts.gid}",
         "STAGETOOLS_HOME": layout.home,
@@ -80,49 +80,49 @@ def configuration(
 
 
 def configure(
-    host: Host,
-    layout: Layout,
+    site: Site,
     facts: Facts,
-    config: StageConfig,
     release: str,
     data_dir: PurePosixPath,
 ) -> None:
     """Write the release's configuration beside its files."""
-    text = configuration(layout, facts, config, release, data_dir)
-    host.run(files.write_text(layout.compose_env(release)), stdin=text.encode())
+    text = configuration(site, facts, release, data_dir)
+    site.run(files.write_text(site.layout.compose_env(release)), stdin=text.encode())
 
 
-def build(host: Host, layout: Layout, release: str, on_line: OnLine) -> Outcome:
+def build(site: Site, release: str, on_line: OnLine) -> Outcome:
     """Leave the release's image; what serves goes on while it is built."""
     try:
-        host.run(compose.build(layout, release), on_line=on_line)
+        site.run(compose.build(site.layout, release), on_line=on_line)
     except CommandFailed as error:
         raise StageError(
             "Build: the image could not be built.",
             remedy="Fix what the last lines below say, then deploy again.",
         ) from error
-    return changed(f"image {layout.system.name}:{release}")
+    return changed(f"image {site.name}:{release}")
 
 
-def again(host: Host, layout: Layout, old: str, new: str) -> Outcome:
+def again(site: Site, old: str, new: str) -> Outcome:
     """Leave a release made of what `old` was made of, under a name of its own."""
-    host.run(releases.again(layout, old, new))
+    site.run(releases.again(site.layout, old, new))
     return changed(f"{new} is {old} again")
 
 
-def start_beside(host: Host, layout: Layout, release: str, serving: str) -> str:
+def start_beside(site: Site, release: str, serving: str) -> str:
     """Start the release without any visitor; its container's id."""
-    return _container(host, compose.start_beside(layout, release, serving=serving))
+    return _container(site, compose.start_beside(site.layout, release, serving=serving))
 
 
-def create_beside(host: Host, layout: Layout, release: str, serving: str) -> str:
+def create_beside(site: Site, release: str, serving: str) -> str:
     """Make the release's container without starting it; its id."""
-    return _container(host, compose.create_beside(layout, release, serving=serving))
+    return _container(
+        site, compose.create_beside(site.layout, release, serving=serving)
+    )
 
 
-def _container(host: Host, command: Command) -> str:
+def _container(site: Site, command: Command) -> str:
     try:
-        return host.run(command).split()[0]
+        return site.run(command).split()[0]
     except (CommandFailed, IndexError) as error:
         raise StageError(
             "Start: the release's container does not start.",
@@ -131,9 +131,7 @@ def _container(host: Host, command: Command) -> str:
 
 
 def probe(
-    host: Host,
-    layout: Layout,
-    config: StageConfig,
+    site: Site,
     release: str,
     container: str,
     *,
@@ -148,22 +146,22 @@ def probe(
     It is asked for the pages of deploy.toml as well. Releases of older versions of
     stagetools cannot be asked for these (exit 2), and are asked how they are alone.
     """
-    words = [str(layout.socket(release)), "--limit", str(limit)]
+    words = [str(site.layout.socket(release)), "--limit", str(limit)]
     words += ["--refusals", str(HEALTH.refusals)]
     try:
         try:
             more = ["--exact"] if exact else []
-            asked = compose.probe(container, *words, *more, *pages(config))
-            said = said_by_probe(host.run(asked))
+            asked = compose.probe(container, *words, *more, *pages(site.config))
+            said = said_by_probe(site.run(asked))
             if said.startswith(_REMARK):
                 remark(said.removeprefix(_REMARK))
         except CommandFailed as error:
             if error.status != 2:
                 raise
-            host.run(compose.probe(container, *words))
+            site.run(compose.probe(container, *words))
     except CommandFailed as error:
         said = said_by_probe(error.output) or "it ended while it started"
-        return Unhealthy(said, host.run(compose.last_lines(container, 15)).strip())
+        return Unhealthy(said, site.run(compose.last_lines(container, 15)).strip())
     return None
 
 
@@ -174,28 +172,28 @@ def pages(config: StageConfig) -> list[str]:
     return [*words, "--host", config.domains[0], *secure] if words else []
 
 
-def trouble(host: Host, layout: Layout, config: StageConfig, serving: Container) -> str:
+def trouble(site: Site, serving: Container) -> str:
     """Why the release that serves is not as it should be, in a few words, or nothing.
 
     Its database must be at just the migrations that it knows, and its pages answer.
     """
-    socket = str(layout.socket(serving.release))
+    socket = str(site.layout.socket(serving.release))
     words = [socket, "--limit", str(HEALTH.status), "--refusals", "1"]
     try:
         try:
-            host.run(compose.probe(serving.id, *words, "--exact", *pages(config)))
+            site.run(compose.probe(serving.id, *words, "--exact", *pages(site.config)))
         except CommandFailed as error:
             if error.status != 2:  # an older version of stagetools
                 raise
-            host.run(compose.probe(serving.id, *words))
+            site.run(compose.probe(serving.id, *words))
     except CommandFailed as error:
         return said_by_probe(error.output) or "no answer"
     return ""
 
 
-def refuse(host: Host, container: str, sick: Unhealthy) -> StageError:
+def refuse(site: Site, container: str, sick: Unhealthy) -> StageError:
     """Remove a container that never served; the error that says why."""
-    host.run(compose.discard(container))
+    site.run(compose.discard(container))
     error = StageError(
         f"Health: the new release is not healthy: {sick.said}.",
         remedy="Fix what its last lines below say, then deploy again.",
@@ -204,9 +202,9 @@ def refuse(host: Host, container: str, sick: Unhealthy) -> StageError:
     return error
 
 
-def discard(host: Host, container: str) -> None:
+def discard(site: Site, container: str) -> None:
     """Remove a container that never served."""
-    host.run(compose.discard(container))
+    site.run(compose.discard(container))
 
 
 def said_by_probe(output: str) -> str:
@@ -217,16 +215,16 @@ def said_by_probe(output: str) -> str:
         return ""
 
 
-def switch(host: Host, layout: Layout, entry: Record, *, held: str = "") -> Outcome:
+def switch(site: Site, entry: Record, *, held: str = "") -> Outcome:
     """Put the release before the users, and remember that.
 
     `held` is the frozen container whose visitors wait meanwhile.
     """
-    command = site.switch(layout, entry.release, held=held)
+    command = traffic.switch(site.layout, entry.release, held=held)
     try:
-        host.run(command, stdin=entry.to_json().encode())
+        site.run(command, stdin=entry.to_json().encode())
     except CommandFailed as error:
-        if error.status != site.LATE:
+        if error.status != traffic.LATE:
             raise
         raise StageError(
             "Switch: the visitors had waited too long, so the previous release goes on serving.",
@@ -236,8 +234,7 @@ def switch(host: Host, layout: Layout, entry: Record, *, held: str = "") -> Outc
 
 
 def drain_and_stop(
-    host: Host,
-    layout: Layout,
+    site: Site,
     old: Container | None,
     release: str,
     new: str,
@@ -251,19 +248,19 @@ def drain_and_stop(
     """
     if old is None:
         return unchanged("no release served before")
-    late = _late(host.run(site.drain(layout, old.release, limit)), limit)
-    if sick := _failed_since(host, new):
-        host.run(site.switch_back(layout, old.release, forget=release))
-        refused = refuse(host, new, sick)
+    late = _late(site.run(traffic.drain(site.layout, old.release, limit)), limit)
+    if sick := _failed_since(site, new):
+        site.run(traffic.switch_back(site.layout, old.release, forget=release))
+        refused = refuse(site, new, sick)
         raise SwitchedBack(refused.what, remedy=refused.remedy) from refused.__cause__
-    host.run(compose.stop(old.id))
+    site.run(compose.stop(old.id))
     return changed(f"{old.release} stopped{late}")
 
 
-def leave(host: Host, layout: Layout, old: Container, *, limit: int) -> Outcome:
+def leave(site: Site, old: Container, *, limit: int) -> Outcome:
     """Let the release that served before finish its requests, then stop it."""
-    late = _late(host.run(site.drain(layout, old.release, limit)), limit)
-    host.run(compose.stop(old.id))
+    late = _late(site.run(traffic.drain(site.layout, old.release, limit)), limit)
+    site.run(compose.stop(old.id))
     return changed(f"{old.release} stopped{late}")
 
 
@@ -294,45 +291,43 @@ class SwitchedBack(StageError):  # noqa: N818 - what happened is its name
     """The release that served before serves again."""
 
 
-def hold(
-    host: Host, layout: Layout, old: Container, *, drain: int, at_most: int
-) -> str:
+def hold(site: Site, old: Container, *, drain: int, at_most: int) -> str:
     """Let visitors wait at the proxy, and freeze the release once it is idle.
 
     After `drain` seconds it is frozen as it is; what was cut off, in words. After `at_most`
     seconds (0: no limit) the server lets them go by itself.
     """
-    host.run(site.hold(layout, old.release, old.id, at_most))
-    cut = cut_off(host.run(site.drain(layout, old.release, drain)))
-    host.run(compose.freeze(old.id))
+    site.run(traffic.hold(site.layout, old.release, old.id, at_most))
+    cut = cut_off(site.run(traffic.drain(site.layout, old.release, drain)))
+    site.run(compose.freeze(old.id))
     return cut
 
 
-def _failed_since(host: Host, container: str) -> Unhealthy | None:
-    state = host.run(compose.last_lines(container, 15)).strip()
+def _failed_since(site: Site, container: str) -> Unhealthy | None:
+    state = site.run(compose.last_lines(container, 15)).strip()
     if state.endswith("container running, exit code 0, restarts 0"):
         return None
     return Unhealthy("it ended after the switch", state)
 
 
-def known(host: Host, layout: Layout) -> list[Record]:
+def known(site: Site) -> list[Record]:
     """The releases that went live and are kept, the newest first."""
     found = []
-    for line in host.run(releases.records(layout)).splitlines():
+    for line in site.run(releases.records(site.layout)).splitlines():
         size, _, text = line.partition("\t")
         if entry := Record.parse(text):
             found.append(entry.with_size(int(size or 0)))
     return found
 
 
-def prune(host: Host, layout: Layout, serving: str) -> Outcome:
+def prune(site: Site, serving: str) -> Outcome:
     """Remove what no kept release needs."""
     command = releases.prune(
-        layout,
+        site.layout,
         serving=serving,
         keep=KEEP.releases,
         snapshots=KEEP.snapshots,
         cache=KEEP.build_cache,
     )
-    host.run(command)
+    site.run(command)
     return changed(f"{KEEP.releases} releases and {KEEP.snapshots} snapshots kept")

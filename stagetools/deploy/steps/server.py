@@ -5,8 +5,8 @@ import json
 from stagetools.deploy.commands import compose, server
 from stagetools.deploy.config import StageConfig
 from stagetools.deploy.facts import Facts, parse_facts
-from stagetools.deploy.host.host import Host, OnLine
-from stagetools.deploy.layout import Layout
+from stagetools.deploy.host.host import OnLine
+from stagetools.deploy.host.site import Site
 from stagetools.deploy.steps import Outcome, changed, unchanged
 from stagetools.errors import StageError
 
@@ -31,9 +31,9 @@ _DOCKERS_OWN = (
 )
 
 
-def look(host: Host, layout: Layout) -> Facts:
+def look(site: Site) -> Facts:
     """The server as it stands."""
-    return parse_facts(host.run(server.look(layout)))
+    return parse_facts(site.run(server.look(site.layout)))
 
 
 def packages(facts: Facts) -> tuple[str, ...]:
@@ -60,17 +60,13 @@ def _engine_is_set(facts: Facts, config: StageConfig) -> bool:
     return version.isdecimal() and int(version) >= ENGINE and not is_wanted
 
 
-def bootstrap(
-    host: Host, facts: Facts, config: StageConfig, on_line: OnLine
-) -> Outcome:
+def bootstrap(site: Site, facts: Facts, on_line: OnLine) -> Outcome:
     """Leave a Docker engine with Compose v2 and Buildx; install only what is missing."""
     is_there = bool(facts.docker and facts.compose and facts.buildx)
-    if is_there and _engine_is_set(facts, config):
+    if is_there and _engine_is_set(facts, site.config):
         return unchanged(f"Docker {facts.docker} is there")
     if is_there:
-        return changed(
-            f"Docker {facts.docker} is there, {_set(host, config, is_new=False)}"
-        )
+        return changed(f"Docker {facts.docker} is there, {_set(site, is_new=False)}")
     if not facts.systemd:
         raise StageError(
             "The server does not run systemd.",
@@ -79,33 +75,33 @@ def bootstrap(
         )
     wanted = packages(facts)
     if _DOCKERS_OWN[0] in wanted:
-        host.run(server.docker_repository(facts.os, facts.os_codename), on_line=on_line)
-    host.run(server.install(wanted), on_line=on_line)
+        site.run(server.docker_repository(facts.os, facts.os_codename), on_line=on_line)
+    site.run(server.install(wanted), on_line=on_line)
     return changed(
-        f"Docker installed: {', '.join(wanted[:3])}, {_set(host, config, is_new=True)}"
+        f"Docker installed: {', '.join(wanted[:3])}, {_set(site, is_new=True)}"
     )
 
 
-def _set(host: Host, config: StageConfig, *, is_new: bool) -> str:
+def _set(site: Site, *, is_new: bool) -> str:
     """Set what all sites share of the engine; in words, what came of live-restore."""
-    restore, text = _live_restore(host, config, is_new=is_new)
-    said = host.run(server.set_engine(ENGINE, restore), stdin=text.encode())
+    restore, text = _live_restore(site, is_new=is_new)
+    said = site.run(server.set_engine(ENGINE, restore), stdin=text.encode())
     return {
         "live-restore": "sites go on while it restarts",
         "swarm": "in a swarm: a restart of it ends all sites",
     }.get(said.strip(), "its daemon.json as it was")
 
 
-def _live_restore(host: Host, config: StageConfig, *, is_new: bool) -> tuple[str, str]:
+def _live_restore(site: Site, *, is_new: bool) -> tuple[str, str]:
     """What is done about live-restore, and the daemon.json for that, or nothing.
 
     What somebody has set there stays, and so does a file that we cannot read.
     """
-    if not config.live_restore:
+    if not site.config.live_restore:
         return "off", ""
-    if not is_new and host.run(server.swarm()).strip() not in ("", "inactive"):
+    if not is_new and site.run(server.swarm()).strip() not in ("", "inactive"):
         return "swarm", ""
-    text = host.run(server.daemon_json())
+    text = site.run(server.daemon_json())
     with_it = add_live_restore(text)
     return ("live-restore", with_it) if with_it else ("theirs", "")
 
@@ -129,11 +125,13 @@ def is_prepared(facts: Facts) -> bool:
     return facts.is_ready and facts.overlays == compose.OVERLAYS
 
 
-def ensure_account(host: Host, layout: Layout) -> Outcome:
+def ensure_account(site: Site) -> Outcome:
     """Leave the installation's user, directories and secrets; make only what is missing."""
-    host.run(compose.write_overlays(layout))
-    made = host.run(server.ensure_account(layout)).replace("created ", "").split("\n")
+    site.run(compose.write_overlays(site.layout))
+    made = (
+        site.run(server.ensure_account(site.layout)).replace("created ", "").split("\n")
+    )
     made = [what for what in made if what]
     if not made:
-        return unchanged(f"{layout.home} is as it should be")
-    return changed(f"made {', '.join(made)} in {layout.home}")
+        return unchanged(f"{site.layout.home} is as it should be")
+    return changed(f"made {', '.join(made)} in {site.layout.home}")

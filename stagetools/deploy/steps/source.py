@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stagetools.deploy.commands import files
-from stagetools.deploy.host.host import Host, OnSent
-from stagetools.deploy.layout import Layout
+from stagetools.deploy.host.host import OnSent
+from stagetools.deploy.host.site import Site
 from stagetools.deploy.steps import Outcome, changed
 from stagetools.deploy.tree import Entry, LeftOut, Manifest, archive
 
@@ -22,13 +22,12 @@ _NAMED = 3  # of the paths that are left out; inv check names them all
 class Target:
     """Where an upload goes, and the release whose files it starts from (or none)."""
 
-    layout: Layout
     release: str
     base: str
 
 
 def upload(
-    host: Host, to: Target, root: Path, tree: Manifest, settings: str, on_sent: OnSent
+    site: Site, to: Target, root: Path, tree: Manifest, settings: str, on_sent: OnSent
 ) -> Outcome:
     """Leave the tree in the release's directory; send only what the base has not.
 
@@ -38,7 +37,7 @@ def upload(
     """
     old = Manifest(())
     if to.base:
-        old = Manifest.parse(host.run(files.read_text(to.layout.manifest(to.base))))
+        old = Manifest.parse(site.run(files.read_text(site.layout.manifest(to.base))))
     news, gone = tree.changed_since(old), tree.removed_since(old)
     # what changed is unlinked too: the base's file is the same inode
     removed = b"".join(os.fsencode(path) + b"\0" for path in [*gone, *_paths(news)])
@@ -47,24 +46,22 @@ def upload(
     stream += b"".join(parts)
     content, digest, had = archive(root, news), "", 0
     if len(content) > _AT_ONCE:
-        digest, had = _send_archive(host, to.layout, content, on_sent)
+        digest, had = _send_archive(site, content, on_sent)
     else:
         stream += content
     base = to.base if old.entries else ""
-    command = files.receive_tree(to.layout, to.release, base=base, digest=digest)
-    host.run(command, stdin=stream, on_sent=on_sent)
+    command = files.receive_tree(site.layout, to.release, base=base, digest=digest)
+    site.run(command, stdin=stream, on_sent=on_sent)
     count = len(stream) + (len(content) - had if digest else 0)
     sent = f"{len(news)} of {len(tree.entries)} files, {size(count)}"
     sent += f" ({size(had)} had arrived before)" if had else ""
     return changed(f"{sent}{_not_sent(tree.left_out)}")
 
 
-def _send_archive(
-    host: Host, layout: Layout, content: bytes, on_sent: OnSent
-) -> tuple[str, int]:
+def _send_archive(site: Site, content: bytes, on_sent: OnSent) -> tuple[str, int]:
     """Leave the archive on the server; its SHA-256, and how much of it was there already."""
     digest = hashlib.sha256(content).hexdigest()
-    count, _, there = host.run(files.arrived(layout, digest)).partition(" ")
+    count, _, there = site.run(files.arrived(site.layout, digest)).partition(" ")
     had = int(count or 0)
     if hashlib.sha256(content[:had]).hexdigest() != there.strip():
         had = 0  # a power cut may have left zeros in it
@@ -72,8 +69,8 @@ def _send_archive(
     def on_rest_sent(done: int, _: int) -> None:
         on_sent(had + done, len(content))
 
-    command = files.receive_part(layout, digest, have=had)
-    host.run(command, stdin=content[had:], on_sent=on_rest_sent)
+    command = files.receive_part(site.layout, digest, have=had)
+    site.run(command, stdin=content[had:], on_sent=on_rest_sent)
     return digest, had
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
 
-from stagetools.deploy.commands import compose, data, site
+from stagetools.deploy.commands import compose, data, traffic
 from stagetools.deploy.facts import Facts, Record
 from stagetools.deploy.limits import HEALTH
 from stagetools.deploy.shell import alone, sh
@@ -37,11 +37,6 @@ class Change:
 
     def __init__(self, session: Session, held: lock.Held, facts: Facts) -> None:
         self.session, self.held, self.facts = session.under(held), held, facts
-        self.host, self.layout, self.config = (
-            self.session.host,
-            session.layout,
-            session.config,
-        )
         self.standing = Standing(before=facts.release, serves=facts.release)
         self.name = self.container = self.origin = ""
         self.remarks: list[str] = []  # what was no reason to refuse a release
@@ -62,8 +57,8 @@ class Change:
             self.step("Account", self.account)
 
     def account(self, step: Step) -> Outcome:
-        outcome = server.ensure_account(self.host, self.layout)
-        self.facts = server.look(self.host, self.layout)
+        outcome = server.ensure_account(self.session)
+        self.facts = server.look(self.session)
         return outcome
 
     def go_live(self) -> None:
@@ -124,30 +119,30 @@ class Change:
 
     def _settle(self) -> None:
         """After Ctrl-C the command that it broke into still runs on the server."""
-        self.host.run(alone(sh("true")))
+        self.session.run(alone(sh("true")))
 
     def _find_out(self) -> None:
         """Where the answer to a switch was lost, the server knows it."""
         if self.standing.switching:
-            if server.look(self.host, self.layout).release == self.name:
+            if server.look(self.session).release == self.name:
                 self.standing.switched(self.name)
             self.standing.switching = False
 
     def _resume(self) -> None:
         if self.standing.held or self.frozen:
-            self.host.run(site.resume(self.layout))
+            self.session.run(traffic.resume(self.session.layout))
             self.standing.held = False
 
     def _take_away(self) -> None:
         serves = self.standing.serves == self.name or self.standing.switching
         if self.name and not serves:
-            self.host.run(compose.sweep(self.layout, self.name))
-            self.host.run(data.discard(self.layout, self.name))
+            self.session.run(compose.sweep(self.session.layout, self.name))
+            self.session.run(data.discard(self.session.layout, self.name))
 
     def _prune(self) -> None:
         if self.name and not self.standing.switching:
             serving = {self.standing.before, self.standing.serves}
-            release.prune(self.host, self.layout, " ".join(sorted(serving - {""})))
+            release.prune(self.session, " ".join(sorted(serving - {""})))
 
     def new_name(self, fingerprint: str) -> str:
         """Unique for each change, not for each commit: an environment may change alone.
@@ -171,36 +166,33 @@ class Change:
     def start(self, step: Step) -> Outcome:
         """Start and ask; a release that is not well is removed, and says why."""
         if sick := self.start_and_ask():
-            raise release.refuse(self.host, self.container, sick)
+            raise release.refuse(self.session, self.container, sick)
         return self.healthy()
 
     def start_and_ask(self) -> release.Unhealthy | None:
         serving = self.facts.release
-        self.container = release.start_beside(
-            self.host, self.layout, self.name, serving
-        )
+        self.container = release.start_beside(self.session, self.name, serving)
         return self.ask()
 
     def ask(self, limit: float = HEALTH.start) -> release.Unhealthy | None:
-        host, layout, config = self.host, self.layout, self.config
         return release.probe(
-            *(host, layout, config, self.name, self.container),
+            self.session,
+            self.name,
+            self.container,
             limit=limit,
             exact=self.exact,
             remark=self.remarks.append,
         )
 
     def healthy(self) -> Outcome:
-        asked = " and ".join(["/healthz", *self.config.probe])
+        asked = " and ".join(["/healthz", *self.session.config.probe])
         return Outcome(True, "; ".join([f"{asked} answered", *self.remarks[-1:]]))
 
     def switch(self, step: Step) -> Outcome:
-        proxy.claim_domains(self.host, self.layout, self.facts, self.config)
+        proxy.claim_domains(self.session, self.facts)
         self.standing.switching = True
         try:
-            outcome = release.switch(
-                self.host, self.layout, self.record(), held=self.frozen
-            )
+            outcome = release.switch(self.session, self.record(), held=self.frozen)
         except (CommandFailed, StageError) as error:
             if not isinstance(error, ConnectionFailed | LockLost):
                 self._find_out()
@@ -211,19 +203,19 @@ class Change:
 
     def drain(self, step: Step) -> Outcome:
         old = self.facts.serving(self.session.name)
-        limit = self.config.drain
+        limit = self.session.config.drain
         return release.drain_and_stop(
-            self.host, self.layout, old, self.name, self.container, limit=limit
+            self.session, old, self.name, self.container, limit=limit
         )
 
     def prune(self, step: Step) -> Outcome:
-        return release.prune(self.host, self.layout, self.name)
+        return release.prune(self.session, self.name)
 
     # --- what is remembered of it -----------------------------------------------------
 
     def fingerprint(self) -> str:
         """Of sources, configuration and environment: all that a release is made of."""
-        made_of = f"{self.tree_digest()} {self.config.made_of} {self.facts.env}"
+        made_of = f"{self.tree_digest()} {self.session.config.made_of} {self.facts.env}"
         return hashlib.sha256(made_of.encode()).hexdigest()
 
     def tree_digest(self) -> str:

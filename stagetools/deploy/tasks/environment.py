@@ -81,14 +81,14 @@ def _items(text: str) -> Iterator[tuple[str, str]]:
 
 def list_names(session: Session) -> None:
     """Print each name, its value masked."""
-    facts = server.look(session.host, session.layout)
+    facts = server.look(session)
     for name in names(_read(session, facts).reveal()):
         session.terminal.say(f"{name}=***")
 
 
 def show_value(session: Session, name: str) -> None:
     """Print one value as the site gets it: on standard output, for `$(…)` too."""
-    text = _read(session, server.look(session.host, session.layout)).reveal()
+    text = _read(session, server.look(session)).reveal()
     if name not in names(text):
         raise _not_set(session, name, text)
     print(value_of(text, name))  # noqa: T201 - it is what was asked for, as it is
@@ -137,7 +137,7 @@ def unset(session: Session, name: str) -> None:
             raise _not_set(session, name, text)
         return replaced(text, name, "")
 
-    if not server.look(session.host, session.layout).env:
+    if not server.look(session).env:
         raise _not_there(session)
     _change(session, edit, f"{name} unset")
 
@@ -146,15 +146,15 @@ def _change(session: Session, edit: Callable[[str], str], what: str) -> None:
     """Write the file, and serve with it; where that is refused, the file is as it was."""
     with locked(session, "changes the environment") as held:
         ours = session.under(held)
-        facts = server.look(ours.host, ours.layout)
+        facts = server.look(ours)
         first = not facts.env  # before the first deploy
         if first or not facts.home_is_roots:
-            server.ensure_account(ours.host, ours.layout)
+            server.ensure_account(ours)
         before = Secret("") if first and session.terminal.dry else _text(ours)
         session.terminal.would(f"changes the environment file: {what}")
         _write(ours, edit(before.reveal()))
         if not facts.release:
-            ours.host.run(environment.approve(ours.layout))
+            ours.run(environment.approve(ours.layout))
             session.terminal.conclude(f"{what} on the server.")
             return
         try:
@@ -163,7 +163,7 @@ def _change(session: Session, edit: Callable[[str], str], what: str) -> None:
             with uninterrupted():
                 _put_back(ours, before, facts.release, error)
             raise
-        ours.host.run(environment.approve(ours.layout))
+        ours.run(environment.approve(ours.layout))
     session.terminal.conclude(f"{what} on the server; {session.name} serves {name}.")
 
 
@@ -173,9 +173,9 @@ def _put_back(
     """Restore the file unless the new release serves with it; say which it was."""
     said = "The server puts its environment file back as it was."
     with suppress(ConnectionFailed, LockLost):
-        if server.look(session.host, session.layout).release == serving:
+        if server.look(session).release == serving:
             _write(session, before.reveal())
-            session.host.run(environment.approve(session.layout))
+            session.run(environment.approve(session.layout))
             said = "The environment file is as it was before."
         else:
             said = (
@@ -211,7 +211,7 @@ def _read(session: Session, facts: Facts) -> Secret:
 
 
 def _text(session: Session) -> Secret:
-    text = session.host.run(environment.read(session.layout))
+    text = session.run(environment.read(session.layout))
     if "\N{REPLACEMENT CHARACTER}" in text:
         raise StageError(
             f"{session.layout.env_file} on the server contains bytes that are not UTF-8.",
@@ -237,4 +237,4 @@ def _not_there(session: Session) -> UsageError:
 
 def _write(session: Session, text: str) -> None:
     content = (text or "# no values\n").encode()
-    session.host.run(environment.write(session.layout, len(content)), stdin=content)
+    session.run(environment.write(session.layout, len(content)), stdin=content)

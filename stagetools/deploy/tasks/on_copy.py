@@ -9,7 +9,7 @@ that rename nothing live has changed: whatever fails, or is cut off, the old one
 import time
 from pathlib import PurePosixPath
 
-from stagetools.deploy.commands import compose, data, site
+from stagetools.deploy.commands import compose, data, traffic
 from stagetools.deploy.limits import HEALTH, HOLD
 from stagetools.deploy.steps import Outcome, changed, database, preflight, release
 from stagetools.deploy.tasks.change import Change
@@ -34,7 +34,9 @@ class OnCopy(Change):
     @property
     def data_dir(self) -> PurePosixPath:
         """The database directory of the release to come."""
-        return self.layout.data_copy(self.name) if self.on_copy else self.facts.data_dir
+        if self.on_copy:
+            return self.session.layout.data_copy(self.name)
+        return self.facts.data_dir
 
     def change_copy(self, step: Step, *, rehearsal: bool) -> database.Rehearsal:
         """Change the database in the directory of the release to come."""
@@ -44,7 +46,7 @@ class OnCopy(Change):
         """Keep a copy of the live database, made with the code of the release named."""
         self.snapshot_name = f"before-{self.name}"
         self.standing.snapshot = database.snapshot(
-            self.host, self.layout, self.makes_snapshots, self.snapshot_name
+            self.session, self.makes_snapshots, self.snapshot_name
         )
         return changed(self.standing.snapshot)
 
@@ -62,32 +64,30 @@ class OnCopy(Change):
         rehearsal = self.change_copy(step, rehearsal=True)
         self.expected = time.monotonic() - started
         self.container = release.create_beside(
-            self.host, self.layout, self.name, self.facts.release
+            self.session, self.name, self.facts.release
         )
         started = time.monotonic()
         self.start_halted()
         self.expected += time.monotonic() - started
-        self.host.run(compose.halt(self.container))
+        self.session.run(compose.halt(self.container))
         return rehearsal.outcome
 
     def seed(self) -> None:
         """Give the release to come a directory with the snapshot as its database."""
-        preflight.refuse_running_commands(self.host, self.layout)
+        preflight.refuse_running_commands(self.session)
         self.on_copy = True
         live = self.facts.data_dir
         command = data.seed(
-            self.layout, self.name, live=live, snapshot=self.snapshot_name
+            self.session.layout, self.name, live=live, snapshot=self.snapshot_name
         )
-        self.host.run(command)
-        release.configure(
-            self.host, self.layout, self.facts, self.config, self.name, self.data_dir
-        )
+        self.session.run(command)
+        release.configure(self.session, self.facts, self.name, self.data_dir)
 
     def start_halted(self, limit: float = HEALTH.start) -> None:
         """Start the container that was made, and raise if it is not well by then."""
-        self.host.run(compose.start(self.container))
+        self.session.run(compose.start(self.container))
         if sick := self.ask(limit):
-            raise release.refuse(self.host, self.container, sick)
+            raise release.refuse(self.session, self.container, sick)
 
     # --- then while the visitors wait ---------------------------------------------------
 
@@ -107,13 +107,11 @@ class OnCopy(Change):
         if old:
             self.standing.held = True
             at_most = 0 if self._patient else HOLD.at_most
-            cut = release.hold(
-                self.host, self.layout, old, drain=HOLD.drain, at_most=at_most
-            )
+            cut = release.hold(self.session, old, drain=HOLD.drain, at_most=at_most)
             self.frozen = old.id
-        preflight.refuse_running_commands(self.host, self.layout)
+        preflight.refuse_running_commands(self.session)
         live = self.facts.data_dir
-        self.host.run(data.copy(self.layout, self.name, live=live))
+        self.session.run(data.copy(self.session.layout, self.name, live=live))
         return changed(f"visitors wait; the database was copied{cut}")
 
     def change_held(self, step: Step) -> Outcome:
@@ -123,7 +121,7 @@ class OnCopy(Change):
         self.start_halted(HEALTH.start if self._patient else self._time_left())
         self._time_left()
         # one that was about to begin when visitors were held wrote to the other database
-        preflight.refuse_running_commands(self.host, self.layout)
+        preflight.refuse_running_commands(self.session)
         return self.healthy()
 
     def _time_left(self) -> float:
@@ -153,10 +151,11 @@ class OnCopy(Change):
     def leave_old(self, step: Step) -> Outcome:
         """Remove the frozen release, and keep its database as a backup."""
         old = self.facts.serving(self.session.name)
-        self.host.run(site.resume(self.layout))
+        self.session.run(traffic.resume(self.session.layout))
         self.retire()
         stopped = f"{old.release} stopped; " if old else ""
-        return changed(f"{stopped}its database is kept in {self.layout.backups_dir}")
+        kept = self.session.layout.backups_dir
+        return changed(f"{stopped}its database is kept in {kept}")
 
     def _resume(self) -> None:
         super()._resume()
@@ -165,4 +164,4 @@ class OnCopy(Change):
 
     def retire(self) -> None:
         """Keep what was the live database, now that another one is."""
-        self.host.run(data.retire(self.layout, live=self.data_dir))
+        self.session.run(data.retire(self.session.layout, live=self.data_dir))

@@ -51,7 +51,7 @@ def deploy(
             system, config, terminal, accept=accept, shown=True, connected=connected
         )
         with opened as session, locked(session, "deploys", wait=wait) as held:
-            facts = server.look(session.host, session.layout)
+            facts = server.look(session)
             change = Deploy(session, held, facts, root, tree.result())
             change.allow_breaking = allow_breaking
             change.run()
@@ -93,24 +93,24 @@ class Deploy(OnCopy):
         """Every step in its order."""
         if self.nothing_changed():
             return
-        preflight.refuse_taken_domains(self.session.name, self.facts, self.config)
+        preflight.refuse_taken_domains(self.session, self.facts)
         preflight.refuse_full_disk(self.facts)
-        found = preflight.refuse_wrong_dns(self.host, self.facts, self.config)
+        found = preflight.refuse_wrong_dns(self.session, self.facts)
         preflight.ask_about_closed_ports(found, self.session.terminal.agree)
         with self.undone_on_failure():
             self.prepare_server()
             self.step("Upload", self.upload)
             self.step("Build", self.build)
             self.serve()
-        if set(self.config.domains) - set(self.facts.domains):
+        if set(self.session.config.domains) - set(self.facts.domains):
             self.step("Visit", self.visit)
 
     def prepare_server(self) -> None:
         """What a first deploy does, and later ones find done."""
-        if not server.is_ready(self.facts, self.config):
+        if not server.is_ready(self.facts, self.session.config):
             self.step("Docker", self.bootstrap)
         self.bring_up_to_date()
-        if not proxy.is_ready(self.facts, self.config):
+        if not proxy.is_ready(self.facts, self.session.config):
             self.step("Proxy", self.proxy)
 
     def serve(self) -> None:
@@ -126,7 +126,7 @@ class Deploy(OnCopy):
             self.migrate_live()
         if self.session.terminal.dry and self.facts.release:
             self.session.terminal.say("Only if it needs migrations first:")
-            self.plan = database.plan(self.host, self.layout, self.name)
+            self.plan = database.plan(self.session, self.name)
         if self.plan is not None and self.serve_migrated(self.plan):
             return
         self.go_live()
@@ -164,7 +164,7 @@ class Deploy(OnCopy):
     def agree(self, *, wait: float = 0) -> None:
         """Ask before what visitors would notice."""
         assert self.plan is not None  # noqa: S101 - serve asked
-        limit, ask = self.config.migration_limit, self.session.terminal.agree
+        limit, ask = self.session.config.migration_limit, self.session.terminal.agree
         database.agree(
             self.plan,
             self.rehearsal,
@@ -175,12 +175,10 @@ class Deploy(OnCopy):
         )
 
     def forget_copy(self) -> None:
-        release.discard(self.host, self.container)
+        release.discard(self.session, self.container)
         self.container, self.on_copy = "", False
-        self.host.run(data.discard(self.layout, self.name))
-        release.configure(
-            self.host, self.layout, self.facts, self.config, self.name, self.data_dir
-        )
+        self.session.run(data.discard(self.session.layout, self.name))
+        release.configure(self.session, self.facts, self.name, self.data_dir)
 
     def nothing_changed(self) -> bool:
         """Whether the release that serves was made of just this, and is well."""
@@ -190,9 +188,9 @@ class Deploy(OnCopy):
             and self.facts.record.fingerprint == self.fingerprint()
             and serving is not None
             and server.is_prepared(self.facts)
-            and server.is_ready(self.facts, self.config)
-            and proxy.is_ready(self.facts, self.config)
-            and not release.trouble(self.host, self.layout, self.config, serving)
+            and server.is_ready(self.facts, self.session.config)
+            and proxy.is_ready(self.facts, self.session.config)
+            and not release.trouble(self.session, serving)
         )
 
     def tree_digest(self) -> str:
@@ -212,46 +210,46 @@ class Deploy(OnCopy):
         return self.name
 
     def bootstrap(self, step: Step) -> Outcome:
-        return server.bootstrap(self.host, self.facts, self.config, step.line)
+        return server.bootstrap(self.session, self.facts, step.line)
 
     def proxy(self, step: Step) -> Outcome:
-        outcome = proxy.ensure_proxy(self.host, self.facts, self.config, step.line)
-        self.facts = server.look(self.host, self.layout)
+        outcome = proxy.ensure_proxy(self.session, self.facts, step.line)
+        self.facts = server.look(self.session)
         return outcome
 
     def upload(self, step: Step) -> Outcome:
         self.name = self.new_name(self.fingerprint())
-        to = source.Target(self.layout, self.name, base=self.facts.release)
+        to = source.Target(self.name, base=self.facts.release)
         settings = release.configuration(
-            self.layout, self.facts, self.config, self.name, self.data_dir
+            self.session, self.facts, self.name, self.data_dir
         )
         return source.upload(
-            self.host, to, self.root, self.tree, settings, step.progress
+            self.session, to, self.root, self.tree, settings, step.progress
         )
 
     def build(self, step: Step) -> Outcome:
-        return release.build(self.host, self.layout, self.name, step.line)
+        return release.build(self.session, self.name, step.line)
 
     def try_start(self, step: Step) -> Outcome:
         """Start; when that is not well, look whether migrations are what it lacks."""
         sick = self.start_and_ask()
         if sick is None:
             return self.healthy()
-        plan = database.try_plan(self.host, self.layout, self.name)
+        plan = database.try_plan(self.session, self.name)
         if plan is None or not plan.pending:
-            raise release.refuse(self.host, self.container, sick)
-        release.discard(self.host, self.container)
+            raise release.refuse(self.session, self.container, sick)
+        release.discard(self.session, self.container)
         self.container, self.plan = "", plan
         many = counted(len(plan.pending), "migration")
         return Outcome(False, f"needs {many} first", comes_again=True)
 
     def rehearse(self, step: Step) -> Outcome:
-        self.rehearsal = database.rehearse(self.host, self.layout, self.name, step.line)
+        self.rehearsal = database.rehearse(self.session, self.name, step.line)
         return self.rehearsal.outcome
 
     def change_copy(self, step: Step, *, rehearsal: bool) -> database.Rehearsal:
         done = database.migrate_copy(
-            self.host, self.layout, self.name, step.line, rehearsal=rehearsal
+            self.session, self.name, step.line, rehearsal=rehearsal
         )
         self.rehearsal = done
         if not rehearsal and self.plan:
@@ -260,9 +258,9 @@ class Deploy(OnCopy):
 
     def migrate(self, step: Step) -> Outcome:
         outcome, self.migrations = database.migrate(
-            self.host, self.layout, self.name, self.standing, step.line
+            self.session, self.name, self.standing, step.line
         )
         return outcome
 
     def visit(self, step: Step) -> Outcome:
-        return proxy.visit(self.host, self.config, self.name, self.container)
+        return proxy.visit(self.session, self.name, self.container)

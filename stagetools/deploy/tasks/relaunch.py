@@ -20,7 +20,7 @@ __all__ = ["releases", "restart", "rollback", "serve_again"]
 
 def releases(session: Session) -> list[Record]:
     """The releases that are kept, the newest first."""
-    return release.known(session.host, session.layout)
+    return release.known(session)
 
 
 def restart(session: Session, *, wait: float = 0) -> None:
@@ -32,7 +32,7 @@ def restart(session: Session, *, wait: float = 0) -> None:
 
 def serve_again(session: Session, held: lock.Held, why: str) -> str:
     """The same for one who holds the lock already; the new release's name."""
-    facts = server.look(session.host, session.layout)
+    facts = server.look(session)
     if not facts.release:
         raise _nothing_serves(session)
     again = Relaunch(session, held, facts)
@@ -46,7 +46,7 @@ def rollback(
 ) -> None:
     """Serve an earlier release again, and bring the database back to what it knows."""
     with locked(session, "rolls back", wait=wait) as held:
-        facts = server.look(session.host, session.layout)
+        facts = server.look(session)
         if not facts.release:
             raise _nothing_serves(session)
         kept = releases(session)
@@ -109,7 +109,7 @@ class Relaunch(Change):
 
     def prepare(self, old: str) -> None:
         """Leave the files and the image of `old` under the new name."""
-        preflight.refuse_taken_domains(self.session.name, self.facts, self.config)
+        preflight.refuse_taken_domains(self.session, self.facts)
         self.bring_up_to_date()
         source = self.source_of(old)
         self.origin = source.made_of if source else old
@@ -118,10 +118,8 @@ class Relaunch(Change):
         self.step("Prepare", lambda _: self.name_again(old))
 
     def name_again(self, old: str) -> Outcome:
-        outcome = release.again(self.host, self.layout, old, self.name)
-        release.configure(
-            self.host, self.layout, self.facts, self.config, self.name, self.data_dir
-        )
+        outcome = release.again(self.session, old, self.name)
+        release.configure(self.session, self.facts, self.name, self.data_dir)
         return outcome
 
     def source_of(self, old: str) -> Record | None:
@@ -190,10 +188,10 @@ class Rollback(OnCopy, Relaunch):
         return undo
 
     def _unknown(self) -> database.Undo:
-        host, layout, newer = self.host, self.layout, self.facts.release
+        newer = self.facts.release
         try:
-            self.names = database.known(host, layout, self.name)
-            return database.plan_undo(host, layout, newer, self.names)
+            self.names = database.known(self.session, self.name)
+            return database.plan_undo(self.session, newer, self.names)
         except CommandFailed as error:
             raise StageError(
                 f"Which migrations {self.target.release} does not know could not be found out.",
@@ -204,12 +202,10 @@ class Rollback(OnCopy, Relaunch):
         """Undo with the newer release's code, and look whether all of it is undone."""
         newer, on = self.facts.release, self.data_dir
         done = database.undo_on_copy(
-            self.host, self.layout, newer, self.names, on=on, rehearsal=rehearsal
+            self.session, newer, self.names, on=on, rehearsal=rehearsal
         )
         if rehearsal:
-            left = database.plan_undo(
-                self.host, self.layout, newer, self.names, on=on
-            ).unknown
+            left = database.plan_undo(self.session, newer, self.names, on=on).unknown
             if left and not self.session.terminal.dry:
                 raise StageError(
                     f"Undo: {', '.join(left)} would stay applied.",
@@ -225,7 +221,7 @@ class Restore(Rollback):
         """Nobody waits: all that is written until the switch is lost, as was said before."""
         with self.undone_on_failure():
             self.snapshot_name = self.snapshot_to_restore()
-            lost = database.snapshot_age(self.host, self.layout, self.snapshot_name)
+            lost = database.snapshot_age(self.session, self.snapshot_name)
             self.session.terminal.agree(
                 f"Everything that was written in the last {lost} will be lost from the live"
                 f" database (a copy is kept). Restore {self.snapshot_name} and roll back?"
@@ -261,9 +257,10 @@ class Restore(Rollback):
         old = self.facts.serving(self.session.name)
         if old is None:
             return Outcome(False, "no release served before")
-        limit = self.config.drain
-        return release.leave(self.host, self.layout, old, limit=limit)
+        limit = self.session.config.drain
+        return release.leave(self.session, old, limit=limit)
 
     def keep_old(self, step: Step) -> Outcome:
         self.retire()
-        return Outcome(True, f"the database before is in {self.layout.backups_dir}")
+        kept = self.session.layout.backups_dir
+        return Outcome(True, f"the database before is in {kept}")

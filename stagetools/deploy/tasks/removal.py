@@ -25,10 +25,10 @@ def remove(session: Session, *, name: str = "") -> None:
             remedy=f"inv remove --stage {session.config.stage_name} --name {session.name}",
         )
     with locked(session, "removes it") as held, session.terminal.step("Remove") as step:
-        host = session.under(held).host
+        ours = session.under(held)
         try:
-            host.run(proxy.except_site(session.layout, ""))
-            kept = host.run(removal.remove(session.layout), on_line=step.line)
+            ours.run(proxy.except_site(session.layout, ""))
+            kept = ours.run(removal.remove(session.layout), on_line=step.line)
         except CommandFailed as error:
             raise StageError(
                 f"{session.name} could not be removed completely.",
@@ -40,4 +40,4 @@ def remove(session: Session, *, name: str = "") -> None:
 
 def unlock(session: Session) -> None:
     """End the process that holds the stage's lock, whoever's it is."""
-    session.terminal.say(session.host.run(removal.unlock(session.layout)).strip())
+    session.terminal.say(session.run(removal.unlock(session.layout)).strip())

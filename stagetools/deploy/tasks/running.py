@@ -27,21 +27,21 @@ __all__ = ["logs", "manage", "releases", "ssh", "status"]
 
 def status(session: Session) -> None:
     """Print the release, its health, its uptime and the server's disk; raise if it is not well."""
-    facts = server.look(session.host, session.layout)
+    facts = server.look(session)
     container = _serving(session, facts)
     said = _health(session, container)
     for name, value in _rows(session, facts, container, said).items():
         session.terminal.say(f"{name:<8} {value}")
     if said != "healthy":
         raise StageError(
-            f"{session.layout.system.name} is not healthy: {said}",
+            f"{session.name} is not healthy: {said}",
             remedy="Read `inv logs`.",
         )
 
 
 def releases(session: Session) -> None:
     """Print the releases that are kept, the newest first; the arrow marks what serves."""
-    facts = server.look(session.host, session.layout)
+    facts = server.look(session)
     heads = ("", "release", "when (UTC)", "who", "commit", "size", "health", "what")
     rows: list[tuple[str, ...]] = [heads]
     rows += [_row(session, facts, entry) for entry in relaunch.releases(session)]
@@ -93,7 +93,7 @@ def _rows(
         "site": _site(facts.domains, session.config.domains),
         "release": f"{facts.release}{by}",
         "health": said,
-        "uptime": f"{container.status}; server {session.host.run(server_commands.uptime()).strip()}",
+        "uptime": f"{container.status}; server {session.run(server_commands.uptime()).strip()}",
         "disk": f"{used} % used, {size(facts.disk_free)} free of {size(facts.disk_size)}",
         "docker": facts.docker,
     }
@@ -108,17 +108,14 @@ def _site(served: tuple[str, ...], wanted: tuple[str, ...]) -> str:
 
 def _health(session: Session, container: Container) -> str:
     """`healthy`, or what the release answers instead."""
-    return (
-        release.trouble(session.host, session.layout, session.config, container)
-        or "healthy"
-    )
+    return release.trouble(session, container) or "healthy"
 
 
 def _serving(session: Session, facts: Facts) -> Container:
-    container = facts.serving(session.layout.system.name)
+    container = facts.serving(session.name)
     if container is None:
         raise StageError(
-            f"{session.layout.system.name} does not run on {session.host.address}.",
+            f"{session.name} does not run on {session.host.address}.",
             remedy=f"Deploy it: inv deploy --stage {session.config.stage_name}",
         )
     return container
@@ -163,17 +160,17 @@ def manage(session: Session, command: str) -> int:
     """
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
     typed = _words(command)
-    facts = server.look(session.host, session.layout)
+    facts = server.look(session)
     serving = _serving(session, facts).release
     if facts.overlays != compose.OVERLAYS:  # those of an older version, or none
-        session.host.run(compose.write_overlays(session.layout))
+        session.run(compose.write_overlays(session.layout))
     name = f"{session.layout.system.container}-manage-{secrets.token_hex(4)}"
     words = compose.manage(session.layout, serving, name, typed, tty=terminal)
     try:
         return session.host.interact(words, terminal=terminal)
     except KeyboardInterrupt:
         with uninterrupted():
-            session.host.run(compose.interrupt(name))
+            session.run(compose.interrupt(name))
         raise KeyboardInterrupt(f"{typed[0]} was ended on the server.") from None
     except ConnectionFailed as error:
         error.untouched = f"{typed[0]} may go on, in the container {name}."

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from stagetools.deploy.config import StageConfig
 from stagetools.deploy.host.dry import DryHost, DryTerminal
-from stagetools.deploy.host.host import Host
+from stagetools.deploy.host.site import Site
 from stagetools.deploy.host.ssh import connect
 from stagetools.deploy.layout import Layout
 from stagetools.deploy.steps import lock
@@ -22,17 +22,10 @@ __all__ = ["Session", "commit_of", "locked", "open_session", "person", "utc_now"
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
-    """One stage, with an open connection to its server."""
+class Session(Site):
+    """One stage, with an open connection to its server, and whoever looks on."""
 
-    host: Host
-    layout: Layout
-    config: StageConfig
     terminal: Terminal
-
-    @property
-    def name(self) -> str:
-        return self.layout.system.name
 
     def under(self, held: lock.Held) -> "Session":
         """The stage for whoever holds its lock: what is changed, only as long as that."""
@@ -73,7 +66,7 @@ def locked(session: Session, does: str, *, wait: float = 0) -> Iterator[lock.Hel
     """Let nobody else change the stage meanwhile; wait so many seconds for the lock."""
     since = f"since {utc_now():%Y-%m-%d %H:%M:%S} UTC"
     who = f"{person()} {does}, {since}"
-    with lock.hold(session.host, session.layout, who, wait=wait) as held:
+    with lock.hold(session, who, wait=wait) as held:
         yield held
 
 

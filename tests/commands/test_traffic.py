@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from stagetools.deploy.commands import site
+from stagetools.deploy.commands import traffic
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def sites(machine, layout, other):
 
 
 def claim(sites, of, *domains: str, tls: bool = True, max_body: int = 10**8) -> str:
-    return sites.run(site.claim_domains(of, domains, tls=tls, max_body=max_body))
+    return sites.run(traffic.claim_domains(of, domains, tls=tls, max_body=max_body))
 
 
 def hosts(sites, layout) -> dict[str, str]:
@@ -63,9 +63,9 @@ def test_a_domain_of_another_site_is_refused_and_nothing_is_claimed(
     claim(sites, other, "b.test")
     claim(sites, layout, "old.test", tls=False)
     done = sites.attempt(
-        site.claim_domains(layout, ["a.test", "b.test"], tls=True, max_body=10**8)
+        traffic.claim_domains(layout, ["a.test", "b.test"], tls=True, max_body=10**8)
     )
-    assert (done.returncode, done.stdout) == (site.TAKEN, b"b.test blog_prod\n")
+    assert (done.returncode, done.stdout) == (traffic.TAKEN, b"b.test blog_prod\n")
     assert hosts(sites, layout) == {
         "b.test": "../sites/blog_prod",
         "old.test": "../sites/shop_prod",
@@ -108,7 +108,7 @@ def test_two_sites_that_want_one_domain_at_once_do_not_both_get_it(
     def want(of) -> None:
         done.append(
             sites.attempt(
-                site.claim_domains(of, ["a.test"], tls=True, max_body=10**8)
+                traffic.claim_domains(of, ["a.test"], tls=True, max_body=10**8)
             ).returncode
         )
 
@@ -117,7 +117,7 @@ def test_two_sites_that_want_one_domain_at_once_do_not_both_get_it(
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(done) == [0, site.TAKEN]
+    assert sorted(done) == [0, traffic.TAKEN]
 
 
 # --- the switch -------------------------------------------------------------------------
@@ -151,7 +151,7 @@ def serving(sites, layout) -> str:
 
 def test_a_switch_leads_to_the_release_and_records_it(sites, layout, listen) -> None:
     listen("R1")
-    sites.run(site.switch(layout, "R1"), stdin=b'{"release": "R1"}')
+    sites.run(traffic.switch(layout, "R1"), stdin=b'{"release": "R1"}')
     assert serving(sites, layout) == "run/R1.sock"
     assert sites.at(layout.record("R1")).read_text() == '{"release": "R1"}'
 
@@ -160,8 +160,8 @@ def test_a_release_that_does_not_listen_is_never_switched_to(
     sites, layout, listen
 ) -> None:
     listen("R1")
-    sites.run(site.switch(layout, "R1"), stdin=b"{}")
-    assert sites.attempt(site.switch(layout, "R2"), b"{}").returncode != 0
+    sites.run(traffic.switch(layout, "R1"), stdin=b"{}")
+    assert sites.attempt(traffic.switch(layout, "R2"), b"{}").returncode != 0
     assert serving(sites, layout) == "run/R1.sock"
     assert not sites.at(layout.record("R2")).exists()
 
@@ -169,7 +169,7 @@ def test_a_release_that_does_not_listen_is_never_switched_to(
 def test_the_link_is_there_at_every_moment_of_a_switch(sites, layout, listen) -> None:
     for release in ("R1", "R2"):
         listen(release)
-    sites.run(site.switch(layout, "R1"), stdin=b"{}")
+    sites.run(traffic.switch(layout, "R1"), stdin=b"{}")
     link, seen, over = sites.at(layout.current), set(), threading.Event()
 
     def watch() -> None:
@@ -179,7 +179,7 @@ def test_the_link_is_there_at_every_moment_of_a_switch(sites, layout, listen) ->
     watcher = threading.Thread(target=watch)
     watcher.start()
     for release in ("R2", "R1", "R2"):
-        sites.run(site.switch(layout, release), stdin=b"{}")
+        sites.run(traffic.switch(layout, release), stdin=b"{}")
     over.set()
     watcher.join()
     assert seen <= {"run/R1.sock", "run/R2.sock"}
@@ -189,8 +189,8 @@ def test_the_link_is_there_at_every_moment_of_a_switch(sites, layout, listen) ->
 def test_switching_back_forgets_the_release_that_failed(sites, layout, listen) -> None:
     for release in ("R1", "R2"):
         listen(release)
-        sites.run(site.switch(layout, release), stdin=b"{}")
-    sites.run(site.switch_back(layout, "R1", forget="R2"))
+        sites.run(traffic.switch(layout, release), stdin=b"{}")
+    sites.run(traffic.switch_back(layout, "R1", forget="R2"))
     assert serving(sites, layout) == "run/R1.sock"
     assert sites.at(layout.record("R1")).exists()
     assert not sites.at(layout.record("R2")).exists()  # no rollback leads to it
@@ -198,8 +198,8 @@ def test_switching_back_forgets_the_release_that_failed(sites, layout, listen) -
 
 def test_a_switched_back_release_must_listen(sites, layout, listen) -> None:
     listen("R2")
-    sites.run(site.switch(layout, "R2"), stdin=b"{}")
-    done = sites.attempt(site.switch_back(layout, "R1", forget="R2"))
+    sites.run(traffic.switch(layout, "R2"), stdin=b"{}")
+    done = sites.attempt(traffic.switch_back(layout, "R1", forget="R2"))
     assert done.returncode != 0
     assert serving(sites, layout) == "run/R2.sock"
     assert sites.at(layout.record("R2")).exists()
@@ -223,8 +223,8 @@ def held(sites, layout, listen):
     sites.program("docker", DOCKER)
     for release in ("R1", "R2"):
         listen(release)
-    sites.run(site.switch(layout, "R1"), stdin=b"{}")
-    sites.run(site.hold(layout, "R1", "c1", 0))
+    sites.run(traffic.switch(layout, "R1"), stdin=b"{}")
+    sites.run(traffic.hold(layout, "R1", "c1", 0))
     (sites.root / "paused").write_text("true\n")
     return sites
 
@@ -237,7 +237,7 @@ def test_held_visitors_find_no_socket_until_they_are_let_go(held, layout) -> Non
     assert sockets(held, layout) == {"R1.held", "R2.sock"}
     assert serving(held, layout) == "run/R1.sock"
     assert held.at(layout.hold_file).read_text() == "c1 R1\n"
-    held.run(site.resume(layout))
+    held.run(traffic.resume(layout))
     assert sockets(held, layout) == {"R1.sock", "R2.sock"}
     assert held.said[-1] == "docker unpause c1"
     assert not held.at(layout.hold_file).exists()
@@ -249,31 +249,31 @@ def test_the_proxy_is_told_for_whom_it_shall_be_patient(sites, layout, listen) -
     for release in ("R1", "R2"):
         listen(release)
     unheld = sites.at(layout.site_dir) / "unheld"
-    sites.run(site.switch(layout, "R1"), stdin=b"{}")
+    sites.run(traffic.switch(layout, "R1"), stdin=b"{}")
     assert not unheld.exists()
     claim(sites, layout, "a.test")
     assert unheld.exists()
-    sites.run(site.hold(layout, "R1", "c1", 0))
+    sites.run(traffic.hold(layout, "R1", "c1", 0))
     assert not unheld.exists()
     claim(sites, layout, "a.test")  # as a deploy does before it switches
     assert not unheld.exists()
-    sites.run(site.switch(layout, "R2"), stdin=b"{}")
+    sites.run(traffic.switch(layout, "R2"), stdin=b"{}")
     assert not unheld.exists()
-    sites.run(site.resume(layout))
+    sites.run(traffic.resume(layout))
     assert unheld.exists()
 
 
 def test_it_is_the_same_socket_that_comes_back(held, layout) -> None:
     folder = held.at(layout.run_dir)
     before = (folder / "R1.held").stat().st_ino
-    held.run(site.resume(layout))
+    held.run(traffic.resume(layout))
     assert (folder / "R1.sock").stat().st_ino == before
 
 
 def test_letting_go_twice_or_where_nobody_waits_changes_nothing(held, layout) -> None:
-    held.run(site.resume(layout))
+    held.run(traffic.resume(layout))
     said = held.said
-    held.run(site.resume(layout))
+    held.run(traffic.resume(layout))
     assert held.said == said
 
 
@@ -285,14 +285,14 @@ def test_a_release_that_started_anew_meanwhile_keeps_its_new_socket(
     (held.root / "paused").unlink()  # and it is not paused
     folder = held.at(layout.run_dir)
     new = (folder / "R1.sock").stat().st_ino
-    held.run(site.resume(layout))
+    held.run(traffic.resume(layout))
     assert (folder / "R1.sock").stat().st_ino == new
     assert sockets(held, layout) == {"R1.sock", "R2.sock"}
 
 
 def test_only_what_serves_is_held(held, layout) -> None:
-    held.run(site.resume(layout))
-    done = held.attempt(site.hold(layout, "R2", "c2", 0))
+    held.run(traffic.resume(layout))
+    done = held.attempt(traffic.hold(layout, "R2", "c2", 0))
     assert done.returncode != 0
     assert sockets(held, layout) == {"R1.sock", "R2.sock"}
     assert not held.at(layout.hold_file).exists()
@@ -312,24 +312,24 @@ def test_a_site_that_has_taken_its_socket_away_can_be_held_and_let_go(
     held, layout, plant, plant_held
 ) -> None:
     """The account may write there, and its next deploy must heal it."""
-    held.run(site.resume(layout))
+    held.run(traffic.resume(layout))
     path = held.at(layout.run_dir) / "R1.sock"
     path.unlink()
     plant(path)
     plant_held(path.with_suffix(".held"))
-    held.run(site.hold(layout, "R1", "c1", 0))
+    held.run(traffic.hold(layout, "R1", "c1", 0))
     assert not path.exists()
     assert not path.is_symlink()
     assert held.at(layout.hold_file).exists()
-    held.run(site.resume(layout))
+    held.run(traffic.resume(layout))
     assert sockets(held, layout) == {"R2.sock"}  # nothing that was planted comes back
     assert not held.at(layout.hold_file).exists()
 
 
 def test_a_switch_ends_the_wait_and_the_held_release_goes(held, layout) -> None:
-    held.run(site.switch(layout, "R2", held="c1"), stdin=b'{"release": "R2"}')
+    held.run(traffic.switch(layout, "R2", held="c1"), stdin=b'{"release": "R2"}')
     assert serving(held, layout) == "run/R2.sock"
-    held.run(site.resume(layout))
+    held.run(traffic.resume(layout))
     assert held.said[-1] == "docker rm --force c1"
     assert sockets(held, layout) == {"R2.sock"}
     assert not held.at(layout.hold_file).exists()
@@ -345,8 +345,8 @@ def test_no_switch_where_something_may_have_been_written_since(
     elif why == "another is held":
         held.at(layout.hold_file).write_text("c0 R0\n")
     else:
-        held.run(site.resume(layout))
-    done = held.attempt(site.switch(layout, "R2", held="c1"), b"{}")
+        held.run(traffic.resume(layout))
+    done = held.attempt(traffic.switch(layout, "R2", held="c1"), b"{}")
     assert done.returncode != 0
     assert serving(held, layout) == "run/R1.sock"
     assert not held.at(layout.record("R2")).exists()
@@ -362,35 +362,35 @@ def let_go(sites, layout) -> bool:
 
 def test_the_server_lets_visitors_go_when_nobody_else_does(held, layout) -> None:
     """Their client sleeps, perhaps; the proxy would soon answer them 502."""
-    held.run(site.resume(layout))
-    held.run(site.hold(layout, "R1", "c1", 1))
+    held.run(traffic.resume(layout))
+    held.run(traffic.hold(layout, "R1", "c1", 1))
     assert sockets(held, layout) == {"R1.held", "R2.sock"}
     assert let_go(held, layout)
     assert sockets(held, layout) == {"R1.sock", "R2.sock"}
     assert held.said[-1] == "docker unpause c1"
-    late = held.attempt(site.switch(layout, "R2", held="c1"), b"{}")
-    assert late.returncode == site.LATE
+    late = held.attempt(traffic.switch(layout, "R2", held="c1"), b"{}")
+    assert late.returncode == traffic.LATE
     assert serving(held, layout) == "run/R1.sock"
 
 
 def test_the_end_of_one_wait_ends_no_other(held, layout) -> None:
-    held.run(site.resume(layout))
-    held.run(site.hold(layout, "R1", "c1", 1))
-    held.run(site.resume(layout))
-    held.run(site.hold(layout, "R1", "c1", 0))
+    held.run(traffic.resume(layout))
+    held.run(traffic.hold(layout, "R1", "c1", 1))
+    held.run(traffic.resume(layout))
+    held.run(traffic.hold(layout, "R1", "c1", 0))
     time.sleep(1.5)  # for the first one's end
     assert sockets(held, layout) == {"R1.held", "R2.sock"}
 
 
 def test_the_end_of_a_wait_after_a_switch_changes_nothing(held, layout) -> None:
-    held.run(site.resume(layout))
-    held.run(site.hold(layout, "R1", "c1", 1))
+    held.run(traffic.resume(layout))
+    held.run(traffic.hold(layout, "R1", "c1", 1))
     (held.root / "paused").write_text("true\n")
-    held.run(site.switch(layout, "R2", held="c1"), stdin=b'{"release": "R2"}')
+    held.run(traffic.switch(layout, "R2", held="c1"), stdin=b'{"release": "R2"}')
     time.sleep(1.5)
     assert serving(held, layout) == "run/R2.sock"
     assert held.at(layout.hold_file).exists()  # who switched removes the old release
-    held.run(site.resume(layout))
+    held.run(traffic.resume(layout))
     assert held.said[-1] == "docker rm --force c1"
 
 
@@ -400,7 +400,7 @@ def test_the_end_of_a_wait_after_a_switch_changes_nothing(held, layout) -> None:
 def test_draining_an_idle_release_is_over_at_once(sites, layout) -> None:
     sites.at("/proc/net").mkdir(parents=True)
     sites.at("/proc/net/unix").write_text("0: 1 0 0 1 3 5 /run/other.sock\n")
-    assert sites.run(site.drain(layout, "R1", 5)) == ""
+    assert sites.run(traffic.drain(layout, "R1", 5)) == ""
 
 
 # The kernel's list by name, and `ss` of it: the sockets' own files are 7 (ours) and 8.
@@ -432,22 +432,22 @@ def accepted(busy, *inodes: int) -> None:
 
 def test_a_drain_says_how_many_connections_stay(busy, layout) -> None:
     accepted(busy, 7, 7, 7)
-    assert busy.run(site.drain(layout, "R1", 0)) == "busy 3\n"
+    assert busy.run(traffic.drain(layout, "R1", 0)) == "busy 3\n"
 
 
 def test_a_connection_that_nobody_has_accepted_yet_is_waited_for(busy, layout) -> None:
     """Only the listener knows of it, in its container's own network."""
     (busy.root / "waiting").write_text("2")
-    assert busy.run(site.drain(layout, "R1", 0)) == "busy 2\n"
+    assert busy.run(traffic.drain(layout, "R1", 0)) == "busy 2\n"
 
 
 def test_a_neighbour_that_binds_the_same_name_holds_nothing_up(busy, layout) -> None:
     """Any container may: its image has such a folder, or a link of that name."""
     accepted(busy, 8, 8)
-    assert busy.run(site.drain(layout, "R1", 5)) == ""
+    assert busy.run(traffic.drain(layout, "R1", 5)) == ""
 
 
 def test_where_sockets_have_no_files_the_name_counts(busy, layout) -> None:
     """A kernel without unix_diag; a release that has taken its own socket away."""
     busy.program("ss", "true")
-    assert busy.run(site.drain(layout, "R1", 0)) == "busy 2\n"
+    assert busy.run(traffic.drain(layout, "R1", 0)) == "busy 2\n"
