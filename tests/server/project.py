@@ -1,9 +1,11 @@
 """A rendered project and the person who types in it."""
 
 import os
+import pty
 import subprocess
 import sys
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 
 from tests.server.machines import Server
@@ -72,6 +74,22 @@ class Project:
             check=False,
         )
         return Done(done.returncode, done.stdout)
+
+    def answer(self, answer: str, *words: str) -> Done:
+        """Type `inv …` at a terminal, and an answer to the first question."""
+        here, there = pty.openpty()
+        os.write(here, f"{answer}\n".encode())
+        process = subprocess.Popen(
+            ["setsid", "--ctty", "--wait", Path(sys.executable).parent / "inv", *words],
+            cwd=self.root, env=self.environment, stdin=there, stdout=there, stderr=there,
+        )  # fmt: skip
+        os.close(there)
+        said = b""
+        with suppress(OSError):  # EIO: whoever had the terminal is gone
+            while some := os.read(here, 4096):
+                said += some
+        os.close(here)
+        return Done(process.wait(timeout=30), said.decode())
 
     def deploy(self, *words: str) -> Done:
         """Deploy, and be surprised if that fails."""

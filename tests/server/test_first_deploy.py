@@ -242,6 +242,17 @@ def test_a_changed_letter_of_the_same_size_is_deployed(first, project, browser) 
         assert mark in browser.get("/").text
 
 
+def test_the_server_that_is_named_at_the_prompt_is_kept(first, project, server) -> None:
+    """In deploy.toml, which is one of the files that the same deploy reads and uploads."""
+    named = f'host = "{server.address}"\n'
+    project.replace("deploy.toml", named, "")
+    done = project.answer(f"root@{server.address}", "deploy")
+    assert done.status == 0, str(done)
+    assert "Which server?" in done.text
+    assert named in project.read("deploy.toml")
+    assert project.inv("status").status == 0
+
+
 def test_the_lock_refuses_a_second_deploy_and_says_who(first, project, server) -> None:
     holder = subprocess.Popen(
         ["docker", "exec", server.container, "sh", "-c",

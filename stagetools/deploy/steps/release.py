@@ -330,4 +330,6 @@ def prune(site: Site, serving: str) -> Outcome:
         cache=KEEP.build_cache,
     )
     site.run(command)
-    return changed(f"{KEEP.releases} releases and {KEEP.snapshots} snapshots kept")
+    return changed(
+        f"at most {KEEP.releases} releases and {KEEP.snapshots} snapshots stay"
+    )

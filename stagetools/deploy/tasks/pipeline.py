@@ -45,12 +45,13 @@ def deploy(
     terminal.head(f"{system.name} → {config.url}")
     preflight.refuse_placeholders(config)
     preflight.refuse_other_services(root)
-    with ThreadPoolExecutor(1) as meanwhile:  # the network answers a tenth later
+    opened = open_session(
+        system, config, terminal, accept=accept, shown=True, connected=connected
+    )
+    with opened as session, ThreadPoolExecutor(1) as meanwhile:
+        # not before: `connected` keeps the server's name in deploy.toml, which is in it
         tree = meanwhile.submit(read_tree, root)
-        opened = open_session(
-            system, config, terminal, accept=accept, shown=True, connected=connected
-        )
-        with opened as session, locked(session, "deploys", wait=wait) as held:
+        with locked(session, "deploys", wait=wait) as held:
             facts = server.look(session)
             change = Deploy(session, held, facts, root, tree.result())
             change.allow_breaking = allow_breaking
