@@ -71,7 +71,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "installed.commands": FINDING | {"installed.etc"},
     # in an image: while it is built, and when a deploy asks it
     "image": set(),
-    "database": {"wsgi", "errors", "web.rehearsal"},  # its __main__ starts the site on a copy
+    "database.protocol": {"errors"},  # what it answers, for both sides
+    "database": {"database.protocol", "wsgi", "errors", "web.rehearsal"},  # its __main__ starts the site on a copy
     # the deploy: words and numbers
     "deploy.shell": set(),
     "deploy.limits": set(),
@@ -82,7 +83,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "deploy.typed": set(),
     "deploy.config": {"errors"},
     "deploy.tree": {"errors"},
-    "deploy.commands": {"deploy.shell", "deploy.layout", "deploy.limits"},
+    "deploy.commands": {"database.protocol", "deploy.shell", "deploy.layout", "deploy.limits"},
     # the way to the server
     "deploy.host.host": {"deploy.shell"},
     "deploy.host.site": {"deploy.config", "deploy.host.host", "deploy.layout", "deploy.shell"},
@@ -91,7 +92,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "deploy.host.fence": {"errors", "deploy.host.host"} | PURE,
     "deploy.host.dry": {"deploy.host.host", "deploy.shell", "deploy.terminal"},
     # what is done there, and told
-    "deploy.steps": {"errors", "deploy.commands", "deploy.host.fence"} | PURE | AT_THE_EDGE,
+    "deploy.steps": {"errors", "database.protocol", "deploy.commands", "deploy.host.fence"} | PURE | AT_THE_EDGE,
     "deploy.terminal": {"errors", "deploy.steps"},
     # what `inv` calls, from below to above
     "deploy.tasks.readiness": {"errors", "adopted"},
@@ -245,6 +246,7 @@ def test_a_library_of_the_deployer_is_imported_in_one_place(library: str) -> Non
 def test_the_deploys_pure_rooms_use_the_standard_library_alone() -> None:
     for module, path in MODULES.items():
         if room(module) in PURE | {
+            "database.protocol",
             "deploy.commands",
             "deploy.tree",
             "errors",

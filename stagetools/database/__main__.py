@@ -1,8 +1,8 @@
 """`python -m stagetools.database COMMAND`: what a deploy asks a release to do.
 
-Standard output is JSON, a value a line; the last line is the result. Exit 1 with a
-traceback on standard error when the command fails; a migration that fails is named before,
-with whether its transaction undid all of it: {"failed": "shop.0003_x", "atomic": true}.
+Standard output has a line of `protocol` for each value; the last one is the result. Exit 1
+with a traceback on standard error when the command fails; a migration that fails is named
+before.
 
     plan                  the pending migrations, what the release before cannot live with,
                           and what nobody can foresee
@@ -17,16 +17,15 @@ with whether its transaction undid all of it: {"failed": "shop.0003_x", "atomic"
                           in WAL mode; with the migrations that it has
 """
 
-import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import aaa_script_setup  # noqa: F401 - sets Django up
 from aaa_env_setup import SYSTEM
 
-from stagetools.database import plan, run
+from stagetools.database import plan, protocol, run
 from stagetools.database.copy import copy, remove, settle
 from stagetools.database.undo import cannot_undo, unknown_to
 from stagetools.errors import StageError
@@ -35,47 +34,45 @@ from stagetools.web import rehearsal
 REHEARSAL = "rehearsal.sqlite3"
 
 
-def say(**values: Any) -> None:
+def say(value: protocol.Value) -> None:
     """One value, at once."""
-    sys.stdout.write(json.dumps(values) + "\n")
+    sys.stdout.write(protocol.line(value) + "\n")
     sys.stdout.flush()
 
 
 def told(migration: str, seconds: float) -> None:
-    say(migration=migration, seconds=round(seconds, 3))
+    say(protocol.Migration(migration=migration, seconds=round(seconds, 3)))
 
 
 def failed(migration: str, atomic: bool) -> None:
-    say(failed=migration, atomic=atomic)
-
-
-def pairs(found: list[plan.Breaking]) -> list[list[str]]:
-    return [[one.migration, one.what] for one in found]
+    say(protocol.Failed(failed=migration, atomic=atomic))
 
 
 def show_plan() -> None:
     to_come = plan.pending()
-    path = run.live_path()
-    size = path.stat().st_size if run.is_sqlite() and path.exists() else 0
-    pending = [plan.label(m) for m, _ in to_come]
     say(
-        pending=pending,
-        breaking=pairs(plan.breaking(to_come)),
-        unforeseeable=pairs(plan.unforeseeable(to_come)),
-        size=size,
-        sqlite=run.is_sqlite(),
+        protocol.Plan(
+            pending=tuple(plan.label(m) for m, _ in to_come),
+            breaking=tuple(plan.breaking(to_come)),
+            unforeseeable=tuple(plan.unforeseeable(to_come)),
+            sqlite=run.is_sqlite(),
+        )
     )
+
+
+def show_known() -> None:
+    say(protocol.Known(known=tuple(plan.known())))
 
 
 def rehearse() -> None:
     """Migrate a copy, then start the site on it: a release that cannot start is refused."""
     with run.on_a_copy(REHEARSAL) as seconds:
-        say(copied=round(seconds, 3))
+        say(protocol.Copied(copied=round(seconds, 3)))
         started = time.monotonic()
         run.migrate(told, failed)
         taken = time.monotonic() - started
         _start_site()
-    say(rehearsed=round(taken, 3))
+    say(protocol.Rehearsed(rehearsed=round(taken, 3)))
 
 
 def _start_site() -> None:
@@ -95,7 +92,8 @@ def snapshot(name: str) -> None:
     started = time.monotonic()
     copy(run.live_path(), to)
     to.chmod(0o600)
-    say(snapshot=str(to), seconds=round(time.monotonic() - started, 3))
+    seconds = round(time.monotonic() - started, 3)
+    say(protocol.Snapshot(snapshot=str(to), seconds=seconds))
 
 
 def migrate() -> None:
@@ -103,44 +101,47 @@ def migrate() -> None:
         remove(run.live_path().with_name(REHEARSAL))
     started = time.monotonic()
     run.migrate(told, failed)
-    say(migrated=round(time.monotonic() - started, 3))
+    say(protocol.Migrated(migrated=round(time.monotonic() - started, 3)))
 
 
 def unknown() -> None:
-    names = json.load(sys.stdin)
+    names = protocol.names_in(sys.stdin.read())
     to_undo = unknown_to(names)
-    cannot = cannot_undo(names)
     say(
-        unknown=[plan.label(m) for m, _ in to_undo],
-        breaking=pairs(plan.breaking(to_undo)),
-        irreversible=pairs(cannot),
+        protocol.Unknown(
+            unknown=tuple(plan.label(m) for m, _ in to_undo),
+            breaking=tuple(plan.breaking(to_undo)),
+            irreversible=tuple(cannot_undo(names)),
+        )
     )
 
 
 def reverse() -> None:
     """Undo, newest first, what an older release does not know."""
-    names = json.load(sys.stdin)
+    names = protocol.names_in(sys.stdin.read())
     started = time.monotonic()
     run.reverse(told, names, failed)
-    say(reversed=round(time.monotonic() - started, 3))
+    say(protocol.Reversed(reversed=round(time.monotonic() - started, 3)))
 
 
 def rehearse_reverse() -> None:
     with run.on_a_copy(REHEARSAL) as seconds:
-        say(copied=round(seconds, 3))
+        say(protocol.Copied(copied=round(seconds, 3)))
         reverse()
 
 
 def ready() -> None:
     run.refuse_others()
     settle(run.live_path())
-    say(ready=True, migrations=[plan.label(m) for m, _ in plan.applied()])
+    applied = tuple(plan.label(m) for m, _ in plan.applied())
+    say(protocol.Ready(ready=True, migrations=applied))
 
 
-COMMANDS = {
+COMMANDS: dict[str, Callable[..., None]] = {
     "plan": show_plan,
-    "known": lambda: say(known=plan.known()),
+    "known": show_known,
     "rehearse": rehearse,
+    "snapshot": snapshot,
     "migrate": migrate,
     "unknown": unknown,
     "rehearse-reverse": rehearse_reverse,
@@ -150,12 +151,15 @@ COMMANDS = {
 
 
 def main(words: list[str]) -> None:
+    command, *more = words
+    if command not in COMMANDS:
+        sys.exit(
+            f"This release does not know {command!r}: it was made by an older version of"
+            " the template."
+        )
     rehearsal.prepare()
     try:
-        if words[0] == "snapshot":
-            snapshot(words[1])
-        else:
-            COMMANDS[words[0]]()
+        COMMANDS[command](*more)
     except StageError as error:
         sys.exit(str(error))
     except Exception as error:

@@ -1,7 +1,6 @@
 """Which migrations are to come, and whether the release that serves can live with them."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from django.db import connection, migrations, models
 from django.db.migrations.executor import MigrationExecutor
@@ -9,8 +8,9 @@ from django.db.migrations.migration import Migration
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ProjectState
 
+from stagetools.database.protocol import Finding
+
 __all__ = [
-    "Breaking",
     "applied",
     "breaking",
     "irreversible",
@@ -19,14 +19,6 @@ __all__ = [
     "pending",
     "unforeseeable",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class Breaking:
-    """One thing that the release before cannot live with."""
-
-    migration: str  # `shop.0003_price`
-    what: str
 
 
 def label(migration: Migration) -> str:
@@ -67,7 +59,7 @@ def _with_states(
         state = migration.mutate_state(state, preserve=True)
 
 
-def breaking(plan: Iterable[tuple[Migration, ProjectState]]) -> list[Breaking]:
+def breaking(plan: Iterable[tuple[Migration, ProjectState]]) -> list[Finding]:
     """What the release before cannot live with, while it serves on the new schema."""
     found = []
     made: set[tuple[str, str]] = (
@@ -80,22 +72,22 @@ def breaking(plan: Iterable[tuple[Migration, ProjectState]]) -> list[Breaking]:
                 if isinstance(one, migrations.CreateModel):
                     made.add((app, one.name_lower))
                 elif (app, _model(one)) not in made and (what := _why(one, app, state)):
-                    found.append(Breaking(label(migration), what))
+                    found.append(Finding(label(migration), what))
             state = state.clone()
             operation.state_forwards(app, state)
     return found
 
 
-def unforeseeable(plan: Iterable[tuple[Migration, ProjectState]]) -> list[Breaking]:
+def unforeseeable(plan: Iterable[tuple[Migration, ProjectState]]) -> list[Finding]:
     """What may do anything: nobody can say whether the release before can live with it."""
     found = []
     for migration, _ in plan:
         if not migration.atomic:
-            found.append(Breaking(label(migration), "is not atomic"))
+            found.append(Finding(label(migration), "is not atomic"))
         for whole in migration.operations:
             what = (_why_unforeseeable(one) for one in (whole, *_in_database(whole)))
             found += [
-                Breaking(label(migration), why) for why in dict.fromkeys(what) if why
+                Finding(label(migration), why) for why in dict.fromkeys(what) if why
             ]
     return found
 
@@ -112,10 +104,10 @@ def _why_unforeseeable(operation: Operation) -> str:
     return ""
 
 
-def irreversible(plan: Iterable[tuple[Migration, ProjectState]]) -> list[Breaking]:
+def irreversible(plan: Iterable[tuple[Migration, ProjectState]]) -> list[Finding]:
     """The operations that cannot be undone."""
     return [
-        Breaking(label(migration), operation.describe())
+        Finding(label(migration), operation.describe())
         for migration, _ in plan
         for whole in migration.operations
         for operation in _in_database(whole)

@@ -11,7 +11,8 @@ from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.migration import Migration
 from django.db.migrations.state import ProjectState
 
-from stagetools.database.plan import Breaking, applied, irreversible, label
+from stagetools.database.plan import applied, irreversible, label
+from stagetools.database.protocol import Finding
 from stagetools.errors import StageError
 
 __all__ = ["cannot_undo", "undo", "unknown_to"]
@@ -26,7 +27,7 @@ def unknown_to(names: Names) -> list[tuple[Migration, ProjectState]]:
     return [(m, state) for m, state in applied() if not _is_known(m, old)]
 
 
-def cannot_undo(names: Names) -> list[Breaking]:
+def cannot_undo(names: Names) -> list[Finding]:
     """Why what a release with only `names` does not know cannot be undone."""
     old = set(names)
     to_undo = unknown_to(old)
@@ -38,18 +39,16 @@ def cannot_undo(names: Names) -> list[Breaking]:
     ]
 
 
-def _squashed_across(unknown: Sequence[Migration], old: set[str]) -> list[Breaking]:
+def _squashed_across(unknown: Sequence[Migration], old: set[str]) -> list[Finding]:
     """Those of which the older release knows a part: they can only be undone as a whole."""
     return [
-        Breaking(label(m), f"is squashed, also from {', '.join(sorted(lacks))}")
+        Finding(label(m), f"is squashed, also from {', '.join(sorted(lacks))}")
         for m in unknown
         if (lacks := _squashed(m) - old) and lacks != _squashed(m)
     ]
 
 
-def _squashed_and_removed(
-    unknown: Sequence[Migration], old: set[str]
-) -> list[Breaking]:
+def _squashed_and_removed(unknown: Sequence[Migration], old: set[str]) -> list[Finding]:
     """Those that may be what the older release has under other names.
 
     A squashed migration whose `replaces` is gone no longer says what it was made of: the
@@ -63,7 +62,7 @@ def _squashed_and_removed(
         if (name := f"{row.app}.{row.name}") in old:
             last[row.app] = name
     return [
-        Breaking(
+        Finding(
             label(m), f"may hold {gone}, of which this release has no code any more"
         )
         for m in unknown

@@ -7,6 +7,7 @@ from django.db import migrations, models
 from django.db.migrations.state import ProjectState
 
 from stagetools.database import plan, run
+from stagetools.database.protocol import Finding
 
 ITEM = migrations.CreateModel(
     "Item",
@@ -235,7 +236,7 @@ def test_only_what_is_to_come_is_judged(database, write) -> None:
     write("0002_drop", 'migrations.RemoveField("Item", "price")')
     assert labels(plan.pending()) == ["till.0002_drop"]
     (found,) = plan.breaking(plan.pending())
-    assert found == plan.Breaking("till.0002_drop", "drops Item.price")
+    assert found == Finding("till.0002_drop", "drops Item.price")
 
 
 # --- what nobody can foresee ------------------------------------------------------------------
@@ -287,7 +288,7 @@ def test_what_a_transaction_does_not_guard_is_unforeseeable() -> None:
     ((migration, state),) = a_plan(migrations.DeleteModel("Item"))
     migration.atomic = False
     (found,) = plan.unforeseeable([(migration, state)])
-    assert found == plan.Breaking("till.0002_next", "is not atomic")
+    assert found == Finding("till.0002_next", "is not atomic")
 
 
 # --- a migration that fails -------------------------------------------------------------------

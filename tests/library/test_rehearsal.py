@@ -1,6 +1,5 @@
 """A release that is only tried: no mail leaves, and what it may not do is explained."""
 
-import json
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -8,6 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from stagetools.database.protocol import Failed, Reader, Ready
 from tests.library.sites import Site
 
 MIGRATION = """
@@ -53,6 +53,23 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     return site.run(
         "-m", "stagetools.database", *words, STAGETOOLS_REHEARSAL=rehearsal, **more
+    )
+
+
+def said(done: subprocess.CompletedProcess[str]) -> Reader:
+    reader = Reader()
+    for line in done.stdout.splitlines():
+        reader.take(line)
+    return reader
+
+
+def test_what_only_a_newer_version_knows_is_refused_in_words(shop: Site) -> None:
+    """As a client says it that is newer than the image."""
+    done = run(shop, "vacuum")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "This release does not know 'vacuum': it was made by an older version of the"
+        " template.\n"
     )
 
 
@@ -113,8 +130,7 @@ def test_a_migration_that_writes_uploads_is_told_why_it_cannot(
     done = run(shop, command)
     assert done.returncode == 1
     assert done.stderr.rstrip().endswith("in a management command after the deploy.")
-    failed = json.loads(done.stdout.splitlines()[-1])
-    assert failed == {"failed": "shop.0002_work", "atomic": True}
+    assert said(done).values[-1] == Failed(failed="shop.0002_work", atomic=True)
     assert "In a rehearsal" not in run(shop, command, rehearsal="").stderr
 
 
@@ -153,10 +169,9 @@ def test_what_only_sqlite_can_do_is_refused_of_another_database(shop: Site) -> N
 
 
 def test_a_database_that_was_put_in_its_place_is_made_ready(shop: Site) -> None:
-    done = run(shop, "ready", rehearsal="")
-    said = json.loads(done.stdout)
-    assert said["ready"] is True
-    assert "shop.0001_initial" in said["migrations"]
+    ready = said(run(shop, "ready", rehearsal="")).result(Ready)
+    assert ready
+    assert "shop.0001_initial" in ready.migrations
     done = run(shop, "ready", rehearsal="", DATABASE_PATH=str(shop.root / "none"))
     assert done.returncode == 1
     assert "There is no database" in done.stderr

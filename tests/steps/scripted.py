@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import wraps
 from typing import Any
 
+from stagetools.database import protocol
 from stagetools.deploy import commands as package
 from stagetools.deploy.commands import (
     compose,
@@ -36,6 +37,11 @@ MODULES = (
 def failure(output: str = "", *, status: int = 1) -> CommandFailed:
     """A command that ended with an error."""
     return CommandFailed("root@test", status=status, output=output)
+
+
+def lines(*values: protocol.Value) -> str:
+    """What a release's image prints when it says this of its database."""
+    return "".join(f"{protocol.line(value)}\n" for value in values)
 
 
 @dataclass(frozen=True)

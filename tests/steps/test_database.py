@@ -6,21 +6,37 @@ import json
 import pytest
 from rich.console import Console
 
+from stagetools.database.protocol import (
+    Copied,
+    Failed,
+    Finding,
+    Known,
+    Migrated,
+    Migration,
+    Plan,
+    Rehearsed,
+    Reversed,
+    Snapshot,
+    Unknown,
+    Value,
+)
 from stagetools.deploy.commands import database as commands
 from stagetools.deploy.standing import Standing
 from stagetools.deploy.steps import Outcome, database
 from stagetools.deploy.terminal import Terminal
 from stagetools.errors import CommandFailed, ConnectionFailed, StageError
-from tests.steps.scripted import ScriptedHost, failure
+from tests.steps.scripted import Answer, ScriptedHost, failure, lines
 
 NEW = "R2"
-REHEARSED = """\
-{"copied": 0.25}
-Operations to perform: by some signal's print
-{"migration": "shop.0002_price", "seconds": 1.5}
-{"migration": "shop.0003_stock", "seconds": 0.75}
-{"rehearsed": 2.4}
-"""
+DROPS = Finding("shop.0002_price", "drops item.cost")
+PRICE = Migration(migration="shop.0002_price", seconds=1.5)
+STOCK = Migration(migration="shop.0003_stock", seconds=0.75)
+REHEARSED = (
+    lines(Copied(copied=0.25))
+    + "Operations to perform: by some signal's print\n"
+    + lines(PRICE, STOCK, Rehearsed(rehearsed=2.4))
+)
+ROLLED_BACK = Failed(failed=PRICE.migration, atomic=True)
 
 
 def quiet(line: str) -> None: ...
@@ -30,33 +46,24 @@ def quiet(line: str) -> None: ...
 def asks(layout):
     """A host that answers one command of stagetools.database, in a container for `overlay`."""
 
-    def asks(word: str, answer: object, *more: str, overlay="task", **where):
+    def asks(word: str, answer: Answer | Value, *more: str, overlay="task", **where):
         text = commands.run(layout, NEW, word, *more, overlay=overlay, **where).text
         plain = isinstance(answer, str | BaseException)
-        return ScriptedHost({text: answer if plain else json.dumps(answer)})
+        return ScriptedHost({text: answer if plain else lines(answer)})
 
     return asks
 
 
-def test_a_plan_is_read_from_the_last_line(at, asks) -> None:
-    said = {
-        "pending": ["shop.0002_price"],
-        "breaking": [["shop.0002_price", "drops item.cost"]],
-        "size": 7,
-        "sqlite": True,
-    }
-    host = asks("plan", f"a warning at import\n{json.dumps(said)}\n")
-    plan = database.plan(at(host), NEW)
-    assert plan == database.Plan(
-        ("shop.0002_price",), ("shop.0002_price drops item.cost",), (), True
-    )
-    assert plan.wants_a_copy
+def test_a_plan_is_read_among_what_a_project_prints(at, asks) -> None:
+    said = Plan(pending=(PRICE.migration,), breaking=(DROPS,))
+    host = asks("plan", f"a warning at import\n{lines(said)}")
+    assert database.plan(at(host), NEW) == said
 
 
 @pytest.mark.parametrize("more", ["goodbye", '{"event": "shutdown"}', "{", "[1]"])
 def test_what_a_project_prints_when_it_ends_is_no_result(at, asks, more: str) -> None:
     """By atexit, or from a logger that writes JSON."""
-    host = asks("known", f'{{"known": ["shop.0001"]}}\n{more}\n')
+    host = asks("known", f"{lines(Known(known=('shop.0001',)))}{more}\n")
     assert database.known(at(host), NEW) == ["shop.0001"]
 
 
@@ -65,25 +72,22 @@ def test_without_any_result_it_is_said(at, asks) -> None:
         database.known(at(asks("known", '{"event": "shutdown"}\n')), NEW)
 
 
+def test_what_a_newer_version_says_is_refused_in_words(at, asks, refused) -> None:
+    newer = lines(Known(known=())).replace('"stagetools": 1', '"stagetools": 2')
+    error = refused(database.known, at(asks("known", newer)), NEW)
+    assert "made by a newer version of the template" in error.what
+    assert error.remedy.startswith("Update the template first")
+
+
 @pytest.mark.parametrize(
-    ("key", "sqlite", "wants"),
+    ("more", "wants"),
     [
-        *(("breaking", True, True), ("unforeseeable", True, True)),
-        *(("breaking", False, False), ("pending", True, False)),
+        *(({"breaking": (DROPS,)}, True), ({"unforeseeable": (DROPS,)}, True)),
+        *(({"breaking": (DROPS,), "sqlite": False}, False), ({}, False)),
     ],
 )
-def test_only_what_the_release_before_may_not_meet_wants_a_copy(
-    at, asks, key: str, sqlite: bool, wants: bool
-) -> None:
-    said = {"pending": ["s.1"], "breaking": [], "unforeseeable": [], "sqlite": sqlite}
-    said[key] = [["s.1", "runs Python"]] if key != "pending" else ["s.1"]
-    plan = database.plan(at(asks("plan", said)), NEW)
-    assert plan.wants_a_copy is wants
-
-
-def test_an_image_of_an_older_version_foresees_nothing(at, asks) -> None:
-    said = {"pending": [], "breaking": [], "size": 0, "sqlite": True}
-    assert database.plan(at(asks("plan", said)), NEW).unforeseeable == ()
+def test_only_what_the_release_before_may_not_meet_wants_a_copy(more, wants) -> None:
+    assert Plan(pending=(PRICE.migration,), **more).wants_a_copy is wants
 
 
 def test_code_that_cannot_even_say_its_plan_has_none(at, asks) -> None:
@@ -91,17 +95,15 @@ def test_code_that_cannot_even_say_its_plan_has_none(at, asks) -> None:
 
 
 def test_what_an_older_release_does_not_know(at, asks) -> None:
-    said = {"unknown": ["a.0002"], "breaking": [["a.0002", "x"]], "irreversible": []}
+    said = Unknown(unknown=("a.0002",))
     host = asks("unknown", said)
-    assert database.plan_undo(at(host), NEW, ["a.0001"]) == database.Undo(
-        ("a.0002",), ()
-    )
+    assert database.plan_undo(at(host), NEW, ["a.0001"]) == said
     assert json.loads(host.sent[host.ran[0]]) == ["a.0001"]
 
 
 def test_it_is_asked_of_a_copy_by_its_directory(at, asks, layout) -> None:
     copy = layout.data_copy("R3")
-    host = asks("unknown", {"unknown": [], "irreversible": []}, data=copy)
+    host = asks("unknown", Unknown(unknown=()), data=copy)
     assert database.plan_undo(at(host), NEW, ["a"], on=copy).unknown == ()
 
 
@@ -130,18 +132,18 @@ def test_lines_of_json_that_a_project_logs_are_lines_like_others(at, asks) -> No
 
 
 def test_a_rehearsal_that_fails_names_the_migration(at, asks, refused) -> None:
-    said = '{"copied": 0.1}\n{"failed": "shop.0003_x", "atomic": true}\nno such column'
+    said = lines(Copied(copied=0.1), ROLLED_BACK) + "no such column"
     host = asks("rehearse", failure(said), overlay="rehearse")
     error = refused(database.rehearse, at(host), NEW, quiet)
     assert error.what == (
-        "Rehearse: the migrations fail on a copy of the database. It is shop.0003_x."
+        "Rehearse: the migrations fail on a copy of the database. It is shop.0002_price."
     )
     assert error.__cause__.output == said  # type: ignore[union-attr]
 
 
 # --- on a copy of the release's own ------------------------------------------------------
 
-MIGRATED = '{"migration": "shop.0002", "seconds": 1.5}\n{"migrated": 1.6}\n'
+MIGRATED = lines(PRICE, Migrated(migrated=1.6))
 
 
 @pytest.mark.parametrize(
@@ -157,7 +159,10 @@ def test_a_copy_is_migrated_as_what_it_is_for(
     """Only what is thrown away may act on nothing else."""
     host = asks("migrate", MIGRATED, overlay=overlay)
     done = database.migrate_copy(at(host), NEW, quiet, rehearsal=rehearsal)
-    assert (done.seconds, done.outcome.text) == (1.5, "shop.0002 1.50 s, on a copy")
+    assert (done.seconds, done.outcome.text) == (
+        1.5,
+        "shop.0002_price 1.50 s, on a copy",
+    )
     host = asks("migrate", failure("{}\nlocked"), overlay=overlay)
     error = refused(database.migrate_copy, at(host), NEW, quiet, rehearsal=rehearsal)
     assert words in error.what
@@ -171,7 +176,7 @@ def test_undoing_is_told_or_refused(
 ) -> None:
     copy = layout.data_copy("R3")
     how = {"on": copy, "rehearsal": rehearsal}
-    host = asks("reverse", '{"reversed": 0.5}', overlay=overlay, data=copy)
+    host = asks("reverse", Reversed(reversed=0.5), overlay=overlay, data=copy)
     done = database.undo_on_copy(at(host), NEW, ["a.0001"], **how)
     assert done.outcome.text == "undone on a copy in 0.50 s"
     assert json.loads(host.sent[host.ran[0]]) == ["a.0001"]
@@ -183,14 +188,14 @@ def test_undoing_is_told_or_refused(
 # --- what is asked -----------------------------------------------------------------------
 
 
-def asked(plan: database.Plan, seconds: float, limit: float = 2) -> list[str]:
+def asked(plan: Plan, seconds: float, limit: float = 2) -> list[str]:
     questions: list[str] = []
     rehearsal = database.Rehearsal(Outcome(True, ""), seconds)
     database.agree(plan, rehearsal, limit, lambda text, flag="": questions.append(text))
     return questions
 
 
-def asked_to_wait(plan: database.Plan, seconds: float, wait: float) -> list[str]:
+def asked_to_wait(plan: Plan, seconds: float, wait: float) -> list[str]:
     questions: list[str] = []
     rehearsal = database.Rehearsal(Outcome(True, ""), seconds)
     ask = lambda text, flag="": questions.append(text)  # noqa: E731
@@ -198,9 +203,9 @@ def asked_to_wait(plan: database.Plan, seconds: float, wait: float) -> list[str]
     return questions
 
 
-FINE = database.Plan(("shop.0002",), (), (), sqlite=True)
+FINE = Plan(pending=(PRICE.migration,))
 AT_ONCE = database.Rehearsal(Outcome(True, ""), 0.1)
-BREAKS = database.Plan(("shop.0002",), ("shop.0002 drops a.b",), (), sqlite=True)
+BREAKS = Plan(pending=(PRICE.migration,), breaking=(DROPS,))
 
 
 def test_what_nobody_notices_is_not_asked() -> None:
@@ -209,7 +214,7 @@ def test_what_nobody_notices_is_not_asked() -> None:
 
 def test_what_the_serving_release_cannot_live_with_is_asked() -> None:
     (question,) = asked(BREAKS, 0.1)
-    assert "shop.0002 drops a.b" in question
+    assert "migrations: shop.0002_price drops item.cost." in question
     assert "first add what is new, later remove what is old. Continue?" in question
 
 
@@ -251,8 +256,7 @@ def standing() -> Standing:
 
 
 def test_migrating_tells_what_was_applied(at, asks, standing) -> None:
-    said = '{"migration": "shop.0002_price", "seconds": 1.5}\n{"migrated": 1.6}\n'
-    host = asks("migrate", said)
+    host = asks("migrate", MIGRATED)
     outcome, applied = database.migrate(at(host), NEW, standing, quiet)
     assert outcome == Outcome(True, "1 applied in 1.60 s")
     assert applied == ("shop.0002_price",)
@@ -261,14 +265,17 @@ def test_migrating_tells_what_was_applied(at, asks, standing) -> None:
 
 
 def test_migrating_again_changes_nothing(at, asks, standing) -> None:
-    host = asks("migrate", '{"migrated": 0.1}\n')
+    host = asks("migrate", Migrated(migrated=0.1))
     outcome, applied = database.migrate(at(host), NEW, standing, quiet)
     assert outcome == Outcome(False, "nothing to apply")
     assert applied == ()
     assert "Its database was not touched" in standing.words()
 
 
-ONE = '{"migration": "shop.0002", "seconds": 1}\n'
+ONE = lines(PRICE)
+IN_PART = Failed(failed=PRICE.migration, atomic=False)
+NEXT = Failed(failed=STOCK.migration, atomic=True)
+NAME = PRICE.migration
 
 
 def cut_off(error: BaseException, output: str) -> BaseException:
@@ -279,12 +286,12 @@ def cut_off(error: BaseException, output: str) -> BaseException:
 @pytest.mark.parametrize(
     ("answer", "applied", "partly", "migrating"),
     [
-        (failure('{"failed": "shop.0002", "atomic": true}'), [], "", False),
-        (failure('{"failed": "shop.0002", "atomic": false}'), [], "shop.0002", False),
-        (failure(f'{ONE}{{"failed": "shop.0003", "atomic": true}}'), ["shop.0002"], "", False),
-        (failure(f"{ONE}Killed", status=137), ["shop.0002"], "", True),
+        (failure(lines(ROLLED_BACK)), [], "", False),
+        (failure(lines(IN_PART)), [], NAME, False),
+        (failure(lines(PRICE, NEXT)), [NAME], "", False),
+        (failure(f"{ONE}Killed", status=137), [NAME], "", True),
         (failure("no such image"), [], "", True),
-        (cut_off(KeyboardInterrupt(), ONE), ["shop.0002"], "", True),
+        (cut_off(KeyboardInterrupt(), ONE), [NAME], "", True),
         (cut_off(ConnectionFailed("gone"), ""), [], "", True),
     ],
     ids=["undone", "in part", "second", "killed", "never began", "ctrl-c", "lost"],
@@ -302,10 +309,10 @@ def test_a_migration_that_fails_live_is_known_to_the_standing(
 
 
 def test_it_names_the_migration_that_failed(at, asks, standing, refused) -> None:
-    host = asks("migrate", failure('{"failed": "shop.0002", "atomic": true}'))
+    host = asks("migrate", failure(lines(ROLLED_BACK)))
     error = refused(database.migrate, at(host), NEW, standing, quiet)
     assert error.what == (
-        "Migrate: a migration failed on the live database. It is shop.0002."
+        "Migrate: a migration failed on the live database. It is shop.0002_price."
     )
 
 
@@ -318,7 +325,8 @@ def test_ctrl_c_ends_the_migration_on_the_server(at, asks, standing) -> None:
 
 
 def test_a_snapshot_is_told_by_its_path(at, asks) -> None:
-    host = asks("snapshot", {"snapshot": "/b/before-R2.sqlite3"}, "before-R2")
+    said = Snapshot(snapshot="/b/before-R2.sqlite3")
+    host = asks("snapshot", said, "before-R2")
     assert database.snapshot(at(host), NEW, "before-R2") == "/b/before-R2.sqlite3"
 
 

@@ -5,44 +5,41 @@ what a real one would. So a test can ask at any moment what visitors get.
 """
 
 import io
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rich.console import Console
 
+from stagetools.database import protocol
 from stagetools.deploy.facts import Facts, Record
 from stagetools.deploy.layout import Layout
 from stagetools.deploy.shell import Command
 from stagetools.deploy.tasks.session import Session
 from stagetools.deploy.terminal import Terminal
 from tests.steps.conftest import OLD, printed
-from tests.steps.scripted import Answer, ScriptedHost, name_of
+from tests.steps.scripted import Answer, ScriptedHost, lines, name_of
 
 WELL = '{"well": true, "said": "200"}\n'
 RUNS = "container running, exit code 0, restarts 0\n"
-MIGRATED = '{"migration": "shop.0002", "seconds": 1}\n{"migrated": 1}\n'
-REHEARSED = (
-    '{"copied": 0}\n{"migration": "shop.0002", "seconds": 1}\n{"rehearsed": 1}\n'
-)
+SECOND = protocol.Migration(migration="shop.0002", seconds=1)
+MIGRATED = lines(SECOND, protocol.Migrated(migrated=1))
+REHEARSED = lines(protocol.Copied(copied=0), SECOND, protocol.Rehearsed(rehearsed=1))
 SAID: dict[str, Answer] = {
     "files.read_text": f"{'0' * 64} f old.py\n",
     "compose.start_beside": "new-id\n",
     "compose.create_beside": "new-id\n",
     "compose.probe": WELL,
     "compose.last_lines": RUNS,
-    "task: plan": json.dumps(
-        {"pending": ["shop.0002"], "breaking": [], "size": 9, "sqlite": True}
-    ),
-    "task: snapshot": '{"snapshot": "/b/before.sqlite3"}',
+    "task: plan": lines(protocol.Plan(pending=("shop.0002",))),
+    "task: snapshot": lines(protocol.Snapshot(snapshot="/b/before.sqlite3")),
     "rehearse: rehearse": REHEARSED,
     "rehearse: migrate": MIGRATED,
     "task: migrate": MIGRATED,
-    "task: known": '{"known": ["shop.0001"]}',
-    "task: unknown": '{"unknown": [], "irreversible": []}',
-    "rehearse: reverse": '{"reversed": 1}',
-    "task: reverse": '{"reversed": 1}',
+    "task: known": lines(protocol.Known(known=("shop.0001",))),
+    "task: unknown": lines(protocol.Unknown(unknown=())),
+    "rehearse: reverse": lines(protocol.Reversed(reversed=1)),
+    "task: reverse": lines(protocol.Reversed(reversed=1)),
     "data.snapshot_age": "10805\n",
 }
 """What commands print unless a test has them say something else."""

@@ -1,12 +1,19 @@
 """The whole of a deploy on a server in memory: which steps, in which order, and no other."""
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from stagetools.database.protocol import (
+    Copied,
+    Failed,
+    Finding,
+    Migration,
+    Plan,
+    Rehearsed,
+)
 from stagetools.deploy.commands import server
 from stagetools.deploy.facts import Facts
 from stagetools.deploy.limits import HOLD
@@ -16,8 +23,8 @@ from stagetools.deploy.tasks.pipeline import Deploy
 from stagetools.deploy.tree import Manifest, read_tree
 from stagetools.errors import StageError
 from tests.steps.conftest import OLD
-from tests.steps.scripted import failure
-from tests.steps.world import RUNS, WELL, Scene
+from tests.steps.scripted import failure, lines
+from tests.steps.world import RUNS, SECOND, WELL, Scene
 
 SICK = failure('{"well": false, "said": "503 no such table"}\n')
 
@@ -187,10 +194,11 @@ MIGRATES = {
 TO_MIGRATE = [*SENT, *ASKED, "compose.last_lines", "task: plan", "compose.discard"]
 
 
+DROPS = (Finding("shop.0002", "drops item.cost"),)
+
+
 def plan(**more: Any) -> str:
-    return json.dumps(
-        {"pending": ["shop.0002"], "breaking": [], "size": 9, "sqlite": True} | more
-    )
+    return lines(Plan(**{"pending": ("shop.0002",)} | more))
 
 
 def test_pending_migrations_are_rehearsed_and_kept_safe_first(desk) -> None:
@@ -209,7 +217,7 @@ def test_pending_migrations_are_rehearsed_and_kept_safe_first(desk) -> None:
 def test_another_database_is_migrated_without_a_rehearsal_and_that_is_said(
     desk,
 ) -> None:
-    said = MIGRATES | {"task: plan": plan(sqlite=False, breaking=[["shop.0002", "x"]])}
+    said = MIGRATES | {"task: plan": plan(sqlite=False, breaking=DROPS)}
     other = desk(said=said)
     assert deploy(other) == [*TO_MIGRATE, "task: migrate", *ASKED, *LIVE]
     assert "no rehearsal, no snapshot" in other.output.getvalue()
@@ -227,7 +235,8 @@ def test_a_rehearsal_that_fails_touches_nothing(desk) -> None:
 
 
 def test_a_question_that_is_not_answered_with_yes_touches_nothing(desk) -> None:
-    slow = '{"copied": 0}\n{"migration": "shop.0002", "seconds": 60}\n{"rehearsed": 60}'
+    minute = Migration(migration="shop.0002", seconds=60)
+    slow = lines(Copied(copied=0), minute, Rehearsed(rehearsed=60))
     said = MIGRATES | {"rehearse: rehearse": slow}
     ran = deploy(desk(yes=False, said=said), "waiting for about 60.0 s")
     assert ran[-6:] == ["rehearse: rehearse", "task: snapshot", *TAKEN_AWAY]
@@ -240,10 +249,7 @@ def test_a_snapshot_that_fails_stops_before_the_migration(desk) -> None:
 
 
 def test_a_migration_that_fails_live_is_told_with_what_stands(desk) -> None:
-    output = (
-        '{"migration": "shop.0002", "seconds": 1}\n'
-        '{"failed": "shop.0003", "atomic": false}\n'
-    )
+    output = lines(SECOND, Failed(failed="shop.0003", atomic=False))
     fails = desk(said=MIGRATES | {"task: migrate": failure(output)})
     deploy(fails, "failed on the live database. It is shop.0003")
     assert fails.error.untouched == (
@@ -260,7 +266,7 @@ def test_a_start_that_fails_after_the_migration_says_that_it_stands(desk) -> Non
     assert "Applied to the live database: shop.0002." in fails.error.untouched
 
 
-@pytest.mark.parametrize("said", [failure("ImportError"), plan(pending=[])])
+@pytest.mark.parametrize("said", [failure("ImportError"), plan(pending=())])
 def test_an_unhealthy_release_never_serves(desk, said) -> None:
     answers = {"compose.probe": SICK, "compose.last_lines": "Traceback\n"}
     sick = desk(said=answers | {"task: plan": said})
@@ -277,7 +283,7 @@ def test_an_image_that_cannot_be_built_is_not_started(desk) -> None:
 
 # --- with migrations that it could not live with: on a copy ----------------------------------
 
-BREAKING = MIGRATES | {"task: plan": plan(breaking=[["shop.0002", "drops item.cost"]])}
+BREAKING = MIGRATES | {"task: plan": plan(breaking=DROPS)}
 ON_COPY = [
     *(
         "compose.managing",
@@ -306,7 +312,7 @@ HELD = [
 def test_migrations_that_the_serving_release_may_not_meet_are_made_on_a_copy(
     desk, key: str
 ) -> None:
-    said = MIGRATES | {"task: plan": plan(**{key: [["shop.0002", "drops item.cost"]]})}
+    said = MIGRATES | {"task: plan": plan(**{key: DROPS})}
     breaking = desk(said=said)
     assert deploy(breaking) == [*TO_MIGRATE, "task: snapshot", *ON_COPY, *HELD]
     assert breaking.steps == [

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
+from stagetools.database.protocol import Finding, Unknown
 from stagetools.deploy.facts import Record
 from stagetools.deploy.tasks import on_copy, relaunch
 from stagetools.deploy.tasks.change import Change
 from stagetools.errors import StageError, UsageError
 from tests.steps.conftest import OLD
-from tests.steps.scripted import failure
+from tests.steps.scripted import failure, lines
 from tests.steps.world import Scene
 
 FIRST = "20260131-060000-1111111"
@@ -24,8 +25,8 @@ RECORDS = [
     Record(release=FIRST, fingerprint="f1", tree="t1", who="ann", commit="c1", at="t"),
 ]  # fmt: skip
 SICK = failure('{"well": false, "said": "503 no"}\n')
-UNKNOWN = json.dumps({"unknown": ["shop.0002"], "irreversible": []})
-NONE = json.dumps({"unknown": [], "irreversible": []})
+UNKNOWN = lines(Unknown(unknown=("shop.0002",)))
+NONE = lines(Unknown(unknown=()))
 
 
 @pytest.fixture
@@ -143,8 +144,8 @@ def test_what_would_stay_applied_is_refused_before_anybody_waits(desk) -> None:
 
 
 def test_what_cannot_be_undone_is_refused_before_anything_is_done(desk) -> None:
-    undo = {"unknown": ["s.0002"], "irreversible": [["s.0002", "RunPython"]]}
-    scene = desk(said={"task: unknown": json.dumps(undo)})
+    undo = Unknown(unknown=("s.0002",), irreversible=(Finding("s.0002", "RunPython"),))
+    scene = desk(said={"task: unknown": lines(undo)})
     error = refused(relaunch.rollback, scene)
     assert "s.0002 RunPython" in error.what
     assert "--restore-database" in error.remedy

@@ -2,6 +2,7 @@
 
 from pathlib import PurePosixPath
 
+from stagetools.database import protocol
 from stagetools.deploy.commands.compose import Overlay, compose_words
 from stagetools.deploy.layout import Layout
 from stagetools.deploy.shell import Command, prints, script, sh
@@ -9,18 +10,20 @@ from stagetools.deploy.shell import Command, prints, script, sh
 __all__ = ["Overlay", "end", "run"]
 
 
-_TIMED = '{"migration": "<migration>", "seconds": 0}\n'
-# As stagetools.database prints them: the longest way, where there are migrations.
-_EXAMPLES = {
-    "plan": '{"pending": ["<migration>"], "breaking": [], "size": 0, "sqlite": true}',
-    "known": '{"known": []}',
-    "rehearse": '{"copied": 0}\n' + _TIMED + '{"rehearsed": 0}',
-    "snapshot": '{"snapshot": "<snapshot>"}',
-    "migrate": _TIMED + '{"migrated": 0}',
-    "unknown": '{"unknown": ["<migration>"], "breaking": [["<migration>", ""]],'
-    ' "irreversible": []}',
-    "rehearse-reverse": '{"reversed": 0}',
-    "reverse": '{"reversed": 0}',
+_PLAN = protocol.Plan(pending=("<migration>",))
+_TIMED = protocol.Migration(migration="<migration>", seconds=0)
+_UNKNOWN = protocol.Unknown(
+    unknown=("<migration>",), breaking=(protocol.Finding("<migration>", ""),)
+)
+# For a dry run: the longest way, where there are migrations.
+_EXAMPLES: dict[str, tuple[protocol.Value, ...]] = {
+    "plan": (_PLAN,),
+    "known": (protocol.Known(known=()),),
+    "rehearse": (protocol.Copied(copied=0), _TIMED, protocol.Rehearsed(rehearsed=0)),
+    "snapshot": (protocol.Snapshot(snapshot="<snapshot>"),),
+    "migrate": (_TIMED, protocol.Migrated(migrated=0)),
+    "unknown": (_UNKNOWN,),
+    "reverse": (_TIMED, protocol.Reversed(reversed=0)),
 }
 
 
@@ -60,4 +63,5 @@ def run(
         *("--name", name, "web", "python", "-m", "stagetools.database"),
         *words,
     )
-    return prints(command, _EXAMPLES.get(words[0], ""))
+    examples = _EXAMPLES.get(words[0], ())
+    return prints(command, "\n".join(map(protocol.line, examples)))

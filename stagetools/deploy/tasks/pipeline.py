@@ -5,6 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from stagetools.database.protocol import Plan
 from stagetools.deploy.commands import data
 from stagetools.deploy.config import StageConfig
 from stagetools.deploy.facts import Facts
@@ -132,10 +133,10 @@ class Deploy(OnCopy):
             return
         self.go_live()
 
-    def serve_migrated(self, plan: database.Plan) -> bool:
+    def serve_migrated(self, plan: Plan) -> bool:
         """Migrate as the plan has it; whether the release serves already."""
         if plan.wants_a_copy:
-            why = "; ".join([*plan.breaking, *plan.unforeseeable])
+            why = "; ".join(map(str, [*plan.breaking, *plan.unforeseeable]))
             self.session.terminal.say(
                 f"The live release may not be compatible with these migrations: {why}."
                 " So visitors will wait while a copy of the database is migrated."
@@ -202,7 +203,7 @@ class Deploy(OnCopy):
 
     # --- the steps --------------------------------------------------------------------
 
-    plan: database.Plan | None = None
+    plan: Plan | None = None
     """What the release will do to the database, once it is known to do anything."""
     rehearsal = database.Rehearsal(Outcome(False, ""), 0)
 

@@ -1,5 +1,6 @@
 """Serving again what was built before: `inv rollback`, `inv restart`, a changed environment."""
 
+from stagetools.database.protocol import Unknown
 from stagetools.deploy.facts import Facts, Record, named
 from stagetools.deploy.steps import (
     Outcome,
@@ -169,14 +170,14 @@ class Rollback(OnCopy, Relaunch):
     def commit(self) -> str:
         return self.target.commit
 
-    def look_at_database(self) -> database.Undo:
+    def look_at_database(self) -> Unknown:
         """What the older release does not know; refused when it cannot be undone."""
         undo = self._unknown()
         if undo.irreversible:
             raise StageError(
                 f"{self.target.release} cannot serve again: the database has"
                 f" {', '.join(undo.unknown)}, and this cannot be undone:"
-                f" {'; '.join(undo.irreversible)}.",
+                f" {'; '.join(map(str, undo.irreversible))}.",
                 remedy="Deploy a fixed release; or, if losing what was written since is"
                 " right: inv rollback --restore-database, which says first how much.",
             )
@@ -187,7 +188,7 @@ class Rollback(OnCopy, Relaunch):
             )
         return undo
 
-    def _unknown(self) -> database.Undo:
+    def _unknown(self) -> Unknown:
         newer = self.facts.release
         try:
             self.names = database.known(self.session, self.name)
