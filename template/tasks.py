@@ -13,6 +13,7 @@ from aaa_env_setup import SYSTEM
 from stagetools.deploy.config import load, remember
 from stagetools.deploy.host.dry import DryTerminal
 from stagetools.deploy.tasks import (
+    backing_up,
     environment,
     pipeline,
     readiness,
@@ -231,6 +232,38 @@ def env_unset(context, key, stage="prod", dry_run=False, verbose=False):
         environment.unset(opened, key)
 
 
+@task(
+    help=STAGE
+    | DRY
+    | {
+        "key": "Print the key that opens the backups, and do nothing else.",
+        "verify": "Read the latest backup as if it were restored, and make none.",
+    }
+)
+@told
+def backup(
+    context, stage="prod", key=False, verify=False, dry_run=False, verbose=False
+):
+    """Make a backup now: database, uploads and environment, as they are at one moment."""
+    if key and verify:
+        raise UsageError("--key and --verify are two commands.", remedy="Write one.")
+    with open_session(**stage_named(stage, dry=dry_run, verbose=verbose)) as opened:
+        if key:
+            backing_up.show_key(opened)
+        elif verify:
+            backing_up.verify(opened)
+        else:
+            backing_up.backup(opened)
+
+
+@task(help=dict(STAGE))
+@told
+def backups(context, stage="prod"):
+    """List the backups: when, how large, of which kind, where, and when a drill read them."""
+    with open_session(**stage_named(stage)) as opened:
+        backing_up.backups(opened)
+
+
 @task(help=dict(STAGE))
 @told
 def unlock(context, stage="prod"):
@@ -294,6 +327,8 @@ ON_SERVER = [
     logs,
     manage,
     ssh,
+    backup,
+    backups,
     unlock,
     remove,
 ]

@@ -23,7 +23,7 @@ _NO_PROSE = re.compile(
     | ^regular\ | ^symbolic\ | ^\{[a-z_]+\}\ \{[a-z_…]+\}(\ \{[a-z_]+\})?$""",
     re.VERBOSE,
 )
-_SAID = re.compile(r"""\becho \\?(["'])([^"'\n]*?)\\?\1 *>&2""")
+_SAID = re.compile(r"""\b(?:echo \\?(["'])([^"'\n]*?)\\?\1 *>&2|fail "([^"\n]*)")""")
 
 
 def messages() -> list[str]:
@@ -35,7 +35,8 @@ def messages() -> list[str]:
     ]:
         found.update(_in_python(ast.parse(path.read_text())))
     for path in sorted((ROOT / "stagetools").rglob("*.sh")):
-        found.update(said[2] for said in _SAID.finditer(path.read_text()))
+        said = _SAID.finditer(path.read_text())
+        found.update(one[2] or one[3] for one in said if one[2] != "$*")
     return sorted(found, key=lambda text: (text.lower(), text))
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from stagetools.deploy.backups import Backup, Keep
 from stagetools.deploy.config import StageConfig, bytes_in, load, remember
 from stagetools.errors import ConfigError
 
@@ -54,6 +55,9 @@ def test_every_key_is_read_with_its_type(toml) -> None:
         processes = 100
         rehearsal_network = true
         live_restore = false
+        [stages.prod.backup]
+        every = "6 hours"
+        keep = { days = 3, weeks = 0, months = 12 }
         """)
     assert load(path, "prod") == StageConfig(
         stage_name="prod", host="203.0.113.7", user="ann", port=2222,
@@ -62,6 +66,7 @@ def test_every_key_is_read_with_its_type(toml) -> None:
         workers=3, migration_limit=5, probe=("/", "/shop/?page=2"), drain=20,
         max_body="2.5 GB", memory="512 MB", processes=100,
         rehearsal_network=True, live_restore=False,
+        backup=Backup(every="6 hours", keep=Keep(days=3, weeks=0, months=12)),
     )  # fmt: skip
 
 
@@ -73,6 +78,7 @@ def test_what_is_left_out_has_its_default(toml) -> None:
     assert (config.max_body_bytes, config.memory_bytes) == (100_000_000, 0)
     assert (config.rehearsal_network, config.live_restore) == (False, True)
     assert config.url == "https://shop.test"
+    assert config.backup == Backup(every="1 day", keep=Keep(days=7, weeks=4, months=6))
 
 
 @pytest.mark.parametrize(
@@ -116,6 +122,7 @@ OF_A_RELEASE = {
 OF_NONE = {
     "host": "h", "user": "u", "port": 1, "identity_file": "i", "migration_limit": 9,
     "probe": (), "drain": 9, "rehearsal_network": True, "live_restore": False,
+    "backup": Backup(every="never"),
 }  # fmt: skip
 
 

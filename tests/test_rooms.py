@@ -30,7 +30,7 @@ PURE = {
     "deploy.layout",
     "deploy.standing",
 }
-AT_THE_EDGE = {"deploy.config", "deploy.host.host", "deploy.host.site", "deploy.tree"}
+AT_THE_EDGE = {"deploy.backups", "deploy.config", "deploy.host.host", "deploy.host.site", "deploy.tree"}  # fmt: skip
 MAY_IMPORT: dict[str, set[str]] = {
     # the top: names that projects, images and servers call
     "errors": set(),
@@ -81,7 +81,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "deploy.standing": set(),
     "deploy.lines": set(),
     "deploy.typed": set(),
-    "deploy.config": {"errors"},
+    "deploy.scripts.sqlite": set(),  # which a server's own Python runs, as the scripts beside it
+    "deploy.backups": {"errors"},
+    "deploy.config": {"errors", "deploy.backups"},
     "deploy.tree": {"errors"},
     "deploy.commands": {"database.protocol", "deploy.shell", "deploy.layout", "deploy.limits"},
     # the way to the server
@@ -103,7 +105,10 @@ MAY_IMPORT: dict[str, set[str]] = {
 # These may import all of the deploy, and the rest of the library nothing of it.
 TASKS = {
     f"deploy.tasks.{name}"
-    for name in ("pipeline", "relaunch", "running", "removal", "environment")
+    for name in (
+        *("pipeline", "relaunch", "running", "removal", "environment"),
+        *("backing_up",),
+    )
 }
 PACKAGES = {name for name, path in MODULES.items() if path.name == "__init__.py"}
 WEB = (

@@ -5,12 +5,13 @@ import ipaddress
 import re
 import tomllib
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import tomlkit
 
+from stagetools.deploy.backups import Backup, Keep
 from stagetools.errors import ConfigError
 
 __all__ = ["DOMAIN_MAX", "StageConfig", "bytes_in", "load", "remember"]
@@ -68,6 +69,7 @@ class StageConfig:
     processes: int = 512
     rehearsal_network: bool = False
     live_restore: bool = True
+    backup: Backup = field(default_factory=Backup)
 
     @property
     def made_of(self) -> str:
@@ -111,11 +113,17 @@ _OF_A_RELEASE = (
     *("domains", "tls", "email", "acme_ca", "acme_ca_root"),
     *("workers", "max_body", "memory", "processes"),
 )
-_KINDS: dict[str, type] = {
-    item.name: type(item.default) if item.default is not MISSING else str
-    for item in fields(StageConfig)
-    if item.name != "stage_name"
-}
+_TABLES: dict[str, type] = {"backup": Backup, "keep": Keep}
+"""Keys whose value is a table of its own."""
+
+
+def _kinds(of: type) -> dict[str, type]:
+    """Each key of a table, and the type of its value."""
+    return {
+        item.name: _TABLES.get(item.name) or type(item.default)
+        for item in fields(of)
+        if item.name != "stage_name"
+    }
 
 
 def load(path: Path, stage_name: str) -> StageConfig:
@@ -128,7 +136,10 @@ def load(path: Path, stage_name: str) -> StageConfig:
         )
     where = f"[stages.{stage_name}] of {path.name}"
     return _checked(
-        StageConfig(stage_name=stage_name, **_typed(stages[stage_name], where)), where
+        StageConfig(
+            stage_name=stage_name, **_typed(stages[stage_name], where, StageConfig)
+        ),
+        where,
     )
 
 
@@ -153,28 +164,27 @@ def _stages(path: Path) -> dict[str, dict[str, Any]]:
     return stages
 
 
-def _typed(table: dict[str, Any], where: str) -> dict[str, Any]:
-    _known(table, tuple(_KINDS), where)
-    values: dict[str, Any] = {}
-    for key, value in table.items():
-        kind = _KINDS[key]
-        if (
-            kind is tuple
-            and isinstance(value, list)
-            and all(isinstance(v, str) for v in value)
-        ):
-            values[key] = tuple(value)
-        elif kind is not tuple and type(value) is kind:
-            values[key] = value
-        else:
-            wanted = {
-                tuple: "a list of strings",
-                int: "a whole number",
-                bool: "true or false",
-                str: "a string",
-            }[kind]
-            raise ConfigError(f"{key} in {where} must be {wanted}, not {value!r}.")
-    return values
+def _typed(table: dict[str, Any], where: str, of: type) -> dict[str, Any]:
+    kinds = _kinds(of)
+    _known(table, tuple(kinds), where)
+    return {key: _value(key, value, where, kinds[key]) for key, value in table.items()}
+
+
+def _value(key: str, value: Any, where: str, kind: type) -> Any:
+    if kind in _TABLES.values() and isinstance(value, dict):
+        return kind(**_typed(value, f"{key} in {where}", kind))
+    if kind is tuple and isinstance(value, list):
+        if all(isinstance(one, str) for one in value):
+            return tuple(value)
+    elif type(value) is kind:
+        return value
+    wanted = {
+        tuple: "a list of strings",
+        int: "a whole number",
+        bool: "true or false",
+        str: "a string",
+    }.get(kind, "a table")
+    raise ConfigError(f"{key} in {where} must be {wanted}, not {value!r}.")
 
 
 def _known(table: dict[str, Any], known: tuple[str, ...], where: str) -> None:
@@ -209,6 +219,7 @@ def _checked(config: StageConfig, where: str) -> StageConfig:
     _check_numbers(config, where)
     _check_sizes(config, where)
     _check_pages(config, where)
+    config.backup.check(f"backup in {where}")
     if not _HOST.fullmatch(config.host):
         user, _, host = config.host.rpartition("@")
         remedy = f'Write user = "{user}" and host = "{host}".' if user else ""

@@ -141,6 +141,7 @@ class Facts:
     taken_ports: tuple[str, ...] = ()  # other programs that listen on port 80 or 443
     follows_links: bool = False  # the kernel, where another user has planted them
     database: int  # bytes of the SQLite file
+    backups: str = ""  # SHA-256 of all that makes them, as it was set up
     engine: str  # what was set of it for all sites: a version, and of live-restore
     docker: str
     compose: str
@@ -201,6 +202,7 @@ def parse_facts(text: str) -> Facts:
         taken_ports=tuple(values["taken_ports"].split()),
         follows_links=values.get("follows_links") == "1",
         database=int(values["database"] or 0),
+        backups=values.get("backups", ""),
         engine=values.get("engine", ""),
         docker=values.get("docker", ""),
         compose=values.get("compose", ""),

@@ -53,6 +53,11 @@ class Layout:
         return self.home / "backups"
 
     @property
+    def vault_dir(self) -> PurePosixPath:
+        """`/home/shop_prod/vault`: the backups' repository and key, which root alone may enter."""
+        return self.home / "vault"
+
+    @property
     def assets_dir(self) -> PurePosixPath:
         """`/home/shop_prod/static-archive`: hashed files of the releases that are kept."""
         return self.home / "static-archive"

@@ -47,6 +47,24 @@ def test_nothing_of_it_is_left_but_a_copy_of_its_database(both, layout) -> None:
     assert copy.parent.stat().st_mode & 0o077 == 0
 
 
+def test_its_timers_end_and_another_s_go_on(both, layout, other) -> None:
+    both.program("systemctl", "true")
+    units = both.at("/etc/systemd/system")
+    units.mkdir(parents=True)
+    for of in (layout, other):
+        for unit in ("backup", "drill"):
+            for kind in ("timer", "service"):
+                (units / f"stagetools-{unit}-{of.system.name}.{kind}").touch()
+    both.run(removal.remove(layout))
+    assert {path.name.rpartition("-")[2] for path in units.iterdir()} == {
+        *("blog_prod.timer", "blog_prod.service")
+    }
+    for unit in ("backup", "drill"):
+        named = f"stagetools-{unit}-shop_prod"
+        assert f"systemctl disable --now {named}.timer" in both.said
+        assert f"systemctl stop {named}.service" in both.said
+
+
 def test_another_installation_stays_as_it_was(both, layout, other) -> None:
     before = everything(both, other)
     assert len(before) >= 4

@@ -13,7 +13,7 @@ from stagetools.deploy.facts import Container, Facts, Record
 from stagetools.deploy.host.host import Host
 from stagetools.deploy.host.site import Site
 from stagetools.deploy.layout import Layout
-from stagetools.deploy.steps import proxy
+from stagetools.deploy.steps import backup, proxy
 from stagetools.errors import StageError
 from stagetools.utils import get_expected_system_from_name
 from tests.steps.scripted import builders, named
@@ -76,10 +76,11 @@ def ready(bare: Facts) -> Facts:
 
 
 @pytest.fixture
-def deployed(ready: Facts) -> Facts:
+def deployed(ready: Facts, at: Callable[..., Site]) -> Facts:
     """A server on which `OLD` serves."""
     return replace(
         ready,
+        backups=backup.wanted(at(None)),
         release=OLD,
         newest=OLD,
         domains=("shop.test",),
@@ -118,7 +119,7 @@ def printed(facts: Facts) -> str:
 _PRINTED = (
     *("os", "os_version", "os_codename", "now", "newest", "cores", "uid", "gid", "env"),
     *("release", "data_dir", "overlays", "proxy", "proxy_version", "database"),
-    *("docker", "compose"),
+    *("docker", "compose", "backups"),
 )
 
 

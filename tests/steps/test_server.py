@@ -44,7 +44,7 @@ def test_the_distributions_own_packages_where_they_bring_compose(
 ) -> None:
     chosen = server.packages(replace(bare, os=os, os_version=version))
     assert chosen[: len(first)] == first
-    assert chosen[-2:] == ("iptables", "ca-certificates")
+    assert chosen[-3:] == ("iptables", "ca-certificates", "restic")
 
 
 def test_dockers_own_repository_is_added_only_where_it_is_needed(at, bare) -> None:

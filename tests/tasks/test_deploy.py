@@ -97,13 +97,13 @@ def test_a_first_deploy_on_a_bare_server(desk, bare, ready) -> None:
     ran = deploy(first)
     assert first.steps == [
         *("Docker", "Account", "Upload", "Build", "Migrate", "Start"),
-        *("Switch", "Drain", "Prune", "Visit"),
+        *("Switch", "Drain", "Prune", "Visit", "Backups"),
     ]
     assert ran == [
         *("server.install", "server.daemon_json", "server.set_engine"),
         *("compose.write_overlays", "server.ensure_account"),
         *("server.look", "files.receive_tree", "compose.build", "task: migrate"),
-        *(*ASKED, *LIVE[:3], "releases.prune", "proxy.visit"),
+        *(*ASKED, *LIVE[:3], "releases.prune", "proxy.visit", "backup.setup.install"),
     ]
     assert first.written.migrations == ("shop.0002",)
     assert first.world.visitors == first.deployed.name

@@ -29,7 +29,7 @@ FIRST = "20260130-070000-1111111"
 def desk(layout, config, deployed, monkeypatch):
     """A stage whose release answers the probe as it is told to."""
 
-    def desk(probe, **facts) -> Session:
+    def desk(probe, watch="now=100000\n", **facts) -> Session:
         seen = replace(deployed, **facts)
         monkeypatch.setattr(server, "look", lambda site: seen)
         made = {"fingerprint": "f", "who": "ann@desk", "commit": "c1"}
@@ -45,6 +45,7 @@ def desk(layout, config, deployed, monkeypatch):
         said = {
             "compose.probe": probe,
             look.uptime().text: "up 3 days\n",
+            "backup.repository.watch": watch,
             commands.records(layout).text: "".join(
                 f"120000000\t{record.to_json()}\n" for record in records
             ),

@@ -40,6 +40,9 @@ WOULD = {
     "Drain": "lets the previous release finish its requests, then stops it",
     "Clean up": "removes the previous release, and keeps its database as a backup",
     "Prune": "deletes releases, images and snapshots that are no longer kept",
+    "Backups": "sets up the backups: restic, a repository with its key, timers",
+    "Backup": "copies the database, the uploads and the environment as they are now",
+    "Verify": "reads the latest backup as if it were restored",
     "Visit": "visits the new domains, so that their certificates are issued now",
     "Remove": "deletes the site with its uploads and backups, and keeps its database",
 }

@@ -25,6 +25,18 @@ fits() {
 }
 fits ""
 
+units=/etc/systemd/system
+for what in backup drill; do
+  unit=stagetools-$what-$name
+  test -e "$units/$unit.timer" || continue
+  systemctl disable --now "$unit.timer"
+  systemctl stop "$unit.service"
+  rm -f "$units/$unit.timer" "$units/$unit.service"
+  systemctl daemon-reload
+done
+# A backup that somebody has begun by hand ends before the account goes that makes it.
+test ! -e "$home/vault/lock" || flock --wait 60 "$home/vault/lock" true || true
+
 for link in "$web"/hosts/*; do
   test "$(readlink "$link" || true)" != "../sites/$name" || rm -f "$link"
 done

@@ -30,6 +30,8 @@ _DOCKERS_OWN = (
     "docker-compose-plugin",
 )
 
+_BESIDE = ("iptables", "ca-certificates", "restic")  # the last for backups, at one go
+
 
 def look(site: Site) -> Facts:
     """The server as it stands."""
@@ -39,9 +41,9 @@ def look(site: Site) -> Facts:
 def packages(facts: Facts) -> tuple[str, ...]:
     """What to install for Docker with Compose v2 and Buildx; raises for other systems."""
     if own := _DISTRIBUTION.get((facts.os, facts.os_version)):
-        return (*own, "iptables", "ca-certificates")
+        return (*own, *_BESIDE)
     if facts.os in ("debian", "ubuntu"):
-        return (*_DOCKERS_OWN, "iptables", "ca-certificates")
+        return (*_DOCKERS_OWN, *_BESIDE)
     raise StageError(
         f"Docker cannot be installed here: {facts.os} {facts.os_version} is neither Debian nor Ubuntu.",
         untouched="Nothing was changed.",

@@ -12,6 +12,7 @@ from stagetools.deploy.facts import Facts
 from stagetools.deploy.limits import HOLD
 from stagetools.deploy.steps import (
     Outcome,
+    backup,
     counted,
     database,
     lock,
@@ -21,6 +22,7 @@ from stagetools.deploy.steps import (
     server,
     source,
 )
+from stagetools.deploy.tasks import backing_up
 from stagetools.deploy.tasks.on_copy import OnCopy
 from stagetools.deploy.tasks.session import Session, commit_of, locked, open_session
 from stagetools.deploy.terminal import Step, Terminal
@@ -57,13 +59,16 @@ def deploy(
             change = Deploy(session, held, facts, root, tree.result())
             change.allow_breaking = allow_breaking
             change.run()
+            if change.has_new_key:
+                backing_up.show_new_key(session)
     done = f"{time.monotonic() - started:.1f} s"
     if change.live_at:
         live = f"{change.live_at - started:.1f} s"
         words = f"{config.url} was live after {live}, and all was done after {done}."
     else:
         serving = f"{facts.release} serves {config.url}"
-        words = f"Nothing has changed: {serving}. Seen in {done}."
+        what = "The release has not" if change.has_new_backups else "Nothing has"
+        words = f"{what} changed: {serving}. Seen in {done}."
     terminal.conclude(words)
     if change.is_first and not terminal.dry:
         terminal.say(f"Its first administrator: {first_administrator(config)}")
@@ -90,10 +95,13 @@ class Deploy(OnCopy):
         self.root, self.tree = root, tree
         self.allow_breaking = False
         self.is_first = not facts.release
+        self.has_new_backups = False  # set up, or set up otherwise than before
+        self.has_new_key = False  # of theirs: nobody has seen it
 
     def run(self) -> None:
         """Every step in its order."""
         if self.nothing_changed():
+            self.keep_backups()
             return
         preflight.refuse_taken_domains(self.session, self.facts)
         preflight.refuse_full_disk(self.facts)
@@ -106,6 +114,14 @@ class Deploy(OnCopy):
             self.serve()
         if set(self.session.config.domains) - set(self.facts.domains):
             self.step("Visit", self.visit)
+        self.keep_backups()
+
+    def keep_backups(self) -> None:
+        """Set backups up as deploy.toml says: last, for the site does not wait for that."""
+        if not backup.is_set_up(self.session, self.facts):
+            with self.undone_on_failure():
+                self.step("Backups", self.backups)
+            self.has_new_backups = True
 
     def prepare_server(self) -> None:
         """What a first deploy does, and later ones find done."""
@@ -262,6 +278,10 @@ class Deploy(OnCopy):
         outcome, self.migrations = database.migrate(
             self.session, self.name, self.standing, step.line
         )
+        return outcome
+
+    def backups(self, step: Step) -> Outcome:
+        outcome, self.has_new_key = backup.install(self.session, step.line)
         return outcome
 
     def visit(self, step: Step) -> Outcome:

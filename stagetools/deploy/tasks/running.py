@@ -11,9 +11,9 @@ from stagetools.deploy.commands import server as server_commands
 from stagetools.deploy.facts import Container, Facts, Record
 from stagetools.deploy.lines import as_json, readable
 from stagetools.deploy.shell import sh
-from stagetools.deploy.steps import counted, release, server
+from stagetools.deploy.steps import backup, counted, release, server
 from stagetools.deploy.steps.source import size
-from stagetools.deploy.tasks import relaunch
+from stagetools.deploy.tasks import backing_up, relaunch
 from stagetools.deploy.tasks.session import Session
 from stagetools.deploy.terminal import ignore_interrupts, uninterrupted
 from stagetools.errors import (
@@ -30,13 +30,17 @@ def status(session: Session) -> None:
     facts = server.look(session)
     container = _serving(session, facts)
     said = _health(session, container)
-    for name, value in _rows(session, facts, container, said).items():
+    watch = backup.watch(session)
+    rows = _rows(session, facts, container, said) | backing_up.rows(watch)
+    for name, value in rows.items():
         session.terminal.say(f"{name:<8} {value}")
     if said != "healthy":
         raise StageError(
             f"{session.name} is not healthy: {said}",
             remedy="Read `inv logs`.",
         )
+    if troubles := watch.troubles():
+        raise backing_up.not_well(session, troubles)
 
 
 def releases(session: Session) -> None:

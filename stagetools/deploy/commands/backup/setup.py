@@ -1,0 +1,68 @@
+"""Setting backups up: restic, its repository and key, and the timers."""
+
+import hashlib
+import shlex
+from pathlib import PurePosixPath
+
+from stagetools.deploy.layout import Layout
+from stagetools.deploy.shell import Command, loosely, prints, script_file, script_text
+
+__all__ = ["BAD_CALENDAR", "digest", "install", "script_path"]
+
+BAD_CALENDAR = 65
+"""The exit status of `install` where systemd does not understand a timer's time."""
+
+
+def script_path(layout: Layout) -> PurePosixPath:
+    """`/srv/stagetools/stages/shop_prod/backup.sh`, root's own."""
+    return layout.overlays_dir / "backup.sh"
+
+
+def install(layout: Layout, *, calendar: str, drills: str, keep: str) -> Command:
+    """Leave all that backups need; print `key` where a key was made.
+
+    `calendar` and `drills` are systemd's words for when, empty for never; `keep` is restic's
+    for what stays. Exits `BAD_CALENDAR` before anything is done.
+    """
+    command = script_file(
+        "backup_install.sh",
+        layout.overlays_dir,
+        layout.vault_dir,
+        layout.system.user,
+        layout.system.name,
+        digest(layout, calendar=calendar, drills=drills, keep=keep),
+        calendar,
+        drills,
+        _script(layout, keep),
+        script_text("sqlite.py"),
+        after="apt.sh",
+    )
+    return prints(loosely(command), "key")
+
+
+def digest(layout: Layout, *, calendar: str, drills: str, keep: str) -> str:
+    """SHA-256 of all that `install` leaves, as `look` tells it from then on."""
+    parts = (
+        *(_script(layout, keep), script_text("sqlite.py"), calendar, drills),
+        script_text("backup_install.sh"),
+    )
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _script(layout: Layout, keep: str) -> str:
+    """`backup.sh` with its values before it: timers call it without a client."""
+    values = {
+        "dir": layout.overlays_dir,
+        "name": layout.system.name,
+        "user": layout.system.user,
+        "home": layout.home,
+        "site": layout.site_dir,
+        "releases": layout.releases_dir,
+        "media": layout.media_dir,
+        "env": layout.env_file,
+        "base": layout.fence,
+        "database": layout.database_name,
+        "keep": keep,
+    }
+    head = "".join(f"{key}={shlex.quote(str(to))}\n" for key, to in values.items())
+    return head + script_text("backup.sh")

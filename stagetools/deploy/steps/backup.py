@@ -1,0 +1,180 @@
+"""Backups: set up, made, tried, told."""
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from stagetools.deploy.backups import Watch, parse_watch
+from stagetools.deploy.commands.backup import repository, setup
+from stagetools.deploy.facts import Facts
+from stagetools.deploy.host.host import OnLine
+from stagetools.deploy.host.site import Site
+from stagetools.deploy.steps import Outcome, changed
+from stagetools.deploy.steps.source import size
+from stagetools.errors import CommandFailed, StageError
+
+__all__ = [
+    "Entry",
+    "drill",
+    "install",
+    "is_set_up",
+    "listed",
+    "make",
+    "wanted",
+    "watch",
+]
+
+_KINDS = {"nightly": "by timer", "hand": "by hand"}
+_WITHIN = "2d"  # each of the last two days' backups stays, made by hand or not
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A backup, or a copy of the database that a change has left."""
+
+    name: str
+    at: datetime
+    kind: str
+    bytes: int
+    where: str
+    drilled: datetime | None = None
+
+
+def _words(site: Site) -> dict[str, str]:
+    config, keep = site.config.backup, site.config.backup.keep
+    counts = (("daily", keep.days), ("weekly", keep.weeks), ("monthly", keep.months))
+    each = [f"--keep-{unit} {count}" for unit, count in counts if count]
+    return {
+        "calendar": config.calendar(site.name),
+        "drills": config.drills(site.name),
+        "keep": " ".join([f"--keep-within {_WITHIN}", *each]),
+    }
+
+
+def is_set_up(site: Site, facts: Facts) -> bool:
+    """Whether `install` would find nothing to do."""
+    return facts.backups == wanted(site)
+
+
+def wanted(site: Site) -> str:
+    """What `look` tells of backups that are set up as deploy.toml says."""
+    return setup.digest(site.layout, **_words(site))
+
+
+def install(site: Site, on_line: OnLine) -> tuple[Outcome, bool]:
+    """Leave repository, key and timers; and whether the key is new."""
+    words = _words(site)
+    try:
+        said = site.run(setup.install(site.layout, **words), on_line=on_line)
+    except CommandFailed as error:
+        if error.status != setup.BAD_CALENDAR:
+            raise StageError(
+                "Backups: they could not be set up.",
+                remedy="Read the last lines below, then deploy again. A site that needs no"
+                ' backup has every = "never" in its backup table of deploy.toml.',
+            ) from error
+        raise StageError(
+            f"Backups: systemd does not understand {site.config.backup.every!r}.",
+            remedy='In deploy.toml write every = "1 day", or what systemd-analyze calendar'
+            " understands.",
+        ) from error
+    when = words["calendar"] or "by hand alone, with inv backup"
+    is_new = "key" in said.splitlines()
+    key = "; their key is new" if is_new else ""
+    return changed(f"they are made {_readable(when)}{key}"), is_new
+
+
+def _readable(calendar: str) -> str:
+    """`*-*-* 02:17:00`, which most are, as a person says it."""
+    start, _, time = calendar.rpartition(" ")
+    is_daily = start == "*-*-*" and time.count(":") == 2 and "/" not in time
+    return f"every day at {time[:5]}, by the server's clock" if is_daily else calendar
+
+
+def make(site: Site, on_line: OnLine) -> Outcome:
+    """Make a backup now; what is in it."""
+    said = _answer(site.run(repository.make(site.layout), on_line=on_line), "made")
+    parts = (
+        f"{said['made']}: database {_size(said, 'database')} with {said['rows']} rows,"
+        f" uploads {_size(said, 'media')}; {_size(said, 'added')} of it new"
+    )
+    return changed(parts)
+
+
+def drill(site: Site, on_line: OnLine) -> Outcome:
+    """Read the latest backup as if it were restored."""
+    said = _answer(site.run(repository.drill(site.layout), on_line=on_line), "drilled")
+    return Outcome(
+        False,
+        f"{said['drilled']} can be restored: database {_size(said, 'database')} with"
+        f" {said['rows']} rows, and all uploads",
+    )
+
+
+def _answer(said: str, key: str) -> dict[str, str]:
+    """The values of the line that begins with the key."""
+    for line in reversed(said.splitlines()):
+        if line.startswith(f"{key}="):
+            return dict(word.split("=", 1) for word in line.split())
+    raise CommandFailed("the backup printed no result", status=0, output=said)
+
+
+def _size(values: dict[str, str], key: str) -> str:
+    return size(int(values.get(key) or 0))
+
+
+def watch(site: Site) -> Watch:
+    """How the installation's backups stand."""
+    return parse_watch(site.run(repository.watch(site.layout)))
+
+
+# --- which there are ------------------------------------------------------------------------
+
+
+def listed(site: Site) -> list[Entry]:
+    """Every backup, the newest first, with the copies of the database beside them."""
+    found: list[Entry] = []
+    snapshots: list[dict[str, Any]] = []
+    drilled: dict[str, datetime] = {}
+    for line in site.run(repository.listed(site.layout)).splitlines():
+        key, _, value = line.partition("=")
+        if key == "snapshots":
+            snapshots = json.loads(value or "[]") or []
+        elif key == "drilled":
+            backup, _, at = value.partition(" ")
+            drilled[backup] = _time(at)
+        elif key == "file":
+            found.append(_kept(*value.split(" ", 2)))
+    found += [_backup(one, drilled.get(one["id"])) for one in snapshots]
+    return sorted(found, key=lambda entry: entry.at, reverse=True)
+
+
+def _time(seconds: str) -> datetime:
+    return datetime.fromtimestamp(int(float(seconds)), UTC)
+
+
+def _kept(length: str, at: str, file: str) -> Entry:
+    """A snapshot from before a migration, or what another database has replaced."""
+    name = file.removesuffix(".sqlite3")
+    kind = "before a migration" if name.startswith("before-") else "replaced"
+    return Entry(
+        name=name, at=_time(at), kind=kind, bytes=int(length), where="backups/"
+    )
+
+
+def _backup(snapshot: dict[str, Any], drilled: datetime | None) -> Entry:
+    """As restic tells it, whose times have nine digits of a second."""
+    tags: dict[str, str] = dict(
+        tag.partition("=")[::2] for tag in snapshot.get("tags") or ()
+    )
+    at = datetime.fromisoformat(re.sub(r"\.\d+", "", snapshot["time"])).astimezone(UTC)
+    return Entry(
+        name=snapshot["id"][:8],
+        at=at,
+        kind=_KINDS.get(tags.get("kind", ""), ""),
+        bytes=int(tags.get("database") or 0) + int(tags.get("media") or 0),
+        where="the server",
+        drilled=drilled,
+    )

@@ -1,0 +1,144 @@
+"""`inv backup` and `inv backups`: making backups, trying them, telling of them."""
+
+from datetime import UTC, datetime
+
+from stagetools.deploy.backups import Result, Timer, Watch
+from stagetools.deploy.commands.backup import repository
+from stagetools.deploy.facts import span
+from stagetools.deploy.steps import backup as steps
+from stagetools.deploy.steps import server
+from stagetools.deploy.steps.source import size
+from stagetools.deploy.tasks.session import Session, locked
+from stagetools.errors import CommandFailed, StageError
+
+__all__ = [
+    "backup",
+    "backups",
+    "not_well",
+    "rows",
+    "show_key",
+    "show_new_key",
+    "verify",
+]
+
+
+def backup(session: Session) -> None:
+    """Make a backup now; set backups up first where they are not."""
+    _set_up(session)
+    try:
+        with session.terminal.step("Backup") as step:
+            step.end(steps.make(session, step.line))
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            "The backup may go on on the server: inv backups lists it once it is complete."
+        ) from None
+
+
+def verify(session: Session) -> None:
+    """Read the latest backup as if it were restored."""
+    _refuse_without(session)
+    with session.terminal.step("Verify") as step:
+        step.end(steps.drill(session, step.line))
+
+
+def backups(session: Session) -> None:
+    """Print every backup, the newest first."""
+    _refuse_without(session)
+    try:
+        entries = steps.listed(session)
+    except CommandFailed as error:
+        raise StageError(
+            "The backups cannot be listed.",
+            untouched="Nothing was changed.",
+            remedy="Read restic's last lines below: the key or the repository may be damaged.",
+        ) from error
+    table = [("backup", "when (UTC)", "size", "kind", "where", "last drill")]
+    for one in entries:
+        drilled = f"{one.drilled:%Y-%m-%d %H:%M}" if one.drilled else ""
+        when = f"{one.at:%Y-%m-%d %H:%M:%S}"
+        table.append((one.name, when, size(one.bytes), one.kind, one.where, drilled))
+    widths = [max(len(row[column]) for row in table) for column in range(6)]
+    for row in table:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        session.terminal.say("  ".join(cells).rstrip())
+
+
+def show_key(session: Session) -> None:
+    """Print the key that opens the backups, and nothing else."""
+    _refuse_without(session)
+    session.terminal.say(session.run(repository.key(session.layout)).strip())
+
+
+def show_new_key(session: Session) -> None:
+    """Show it once to a person; a log that others read has no place for it."""
+    say = session.terminal.say
+    say(
+        "The backups have a key. Keep it outside of the server, in a password manager:"
+        " whoever has lost the server needs it to open backups that lie elsewhere."
+    )
+    if session.terminal.can_ask:
+        show_key(session)
+    say("inv backup --key prints it.")
+
+
+def _refuse_without(session: Session) -> None:
+    if not steps.watch(session).since:
+        raise StageError(
+            f"{session.name} has no backups on {session.host.address}.",
+            untouched="Nothing was changed.",
+            remedy="inv deploy sets them up, and so does inv backup.",
+        )
+
+
+def _set_up(session: Session) -> None:
+    """As a deploy does it, for a server to which an older version has deployed."""
+    facts = server.look(session)
+    if not facts.release:
+        raise StageError(
+            f"{session.name} does not run on {session.host.address}: there is nothing to back up.",
+            untouched="Nothing was changed.",
+            remedy=f"Deploy it: inv deploy --stage {session.config.stage_name}",
+        )
+    if steps.is_set_up(session, facts):
+        return
+    with (
+        locked(session, "sets up its backups") as held,
+        session.terminal.step("Backups") as step,
+    ):
+        outcome, is_new = steps.install(session.under(held), step.line)
+        step.end(outcome)
+    if is_new:
+        show_new_key(session)
+
+
+# --- in `inv status` --------------------------------------------------------------------------
+
+
+def rows(watch: Watch) -> dict[str, str]:
+    """What `inv status` says of backups, by the row's name."""
+    if not watch.since:
+        return {"backup": "not set up: inv deploy does it"}
+    last = _told(watch, watch.backup, watch.timer)
+    drill = _told(watch, watch.drill, watch.drill_timer)
+    return {"backup": last, "drill": drill}
+
+
+def _told(watch: Watch, last: Result, timer: Timer) -> str:
+    good = f"{span(watch.now - last.good)} ago" if last.good else "none yet"
+    failed = f"; failed {span(watch.now - last.ended)} ago" if last.said else ""
+    if not watch.wanted:
+        return f"{good}{failed}; by hand alone"
+    at = datetime.fromtimestamp(timer.next, UTC)
+    following = f"; the next one {at:%Y-%m-%d %H:%M} UTC" if timer.next else ""
+    return f"{good}{failed}{following}"
+
+
+def not_well(session: Session, troubles: list[str]) -> StageError:
+    """What `inv status` ends with where backups need somebody."""
+    stage = session.config.stage_name
+    named = "" if stage == "prod" else f" --stage {stage}"
+    return StageError(
+        f"The backups of {session.name} need your attention: {'; '.join(troubles)}.",
+        untouched="The site goes on serving.",
+        remedy=f"Try again and read what it says: inv backup{named}, then inv backup --verify{named}",
+    )

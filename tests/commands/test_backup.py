@@ -1,0 +1,343 @@
+"""Backups by their real scripts, with restic on real files: made, listed, tried, and kept apart."""
+
+import fcntl
+import io
+import json
+import os
+import pwd
+import shutil
+import sqlite3
+import stat
+import sys
+import tarfile
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from stagetools.deploy.backups import Backup, Keep
+from stagetools.deploy.commands.backup import repository, setup
+from stagetools.deploy.config import StageConfig
+from stagetools.deploy.host.site import Site
+from stagetools.deploy.steps import backup as steps
+from stagetools.errors import StageError
+from tests.commands.machine import Machine
+
+pytestmark = [
+    pytest.mark.slow,  # restic derives its key anew at each start
+    pytest.mark.skipif(not shutil.which("restic"), reason="no restic here"),
+]
+
+RELEASE = "20260131-070000-0000000"
+CONFIG = StageConfig(stage_name="prod", domains=("shop.test",))
+# `docker run … --volume A:/live --volume B:/copy … python -I - WORD FILE FILE`, without a container
+DOCKER = f"""
+test "$1" = run || exit 0
+for word in "$@"; do
+  case $word in *:/live) live=${{word%:/live}} ;; *:/copy) copy=${{word%:/copy}} ;; esac
+done
+while test "$1" != -I; do shift; done
+set -- "$3" "$(echo "$4" | sed "s,^/live,$live,; s,^/copy,$copy,")" "$(echo "$5" | sed "s,^/live,$live,; s,^/copy,$copy,")"
+test -n "$3" || set -- "$1" "$2"
+exec {sys.executable} -I - "$@"
+"""
+ANALYZE = """
+case "$*" in *nonsense*) exit 1 ;; esac
+echo "Next elapse: Thu 2026-11-26 02:17:00 UTC"
+echo "   Iteration #2: Fri 2026-11-27 02:17:00 UTC"
+echo "   Iteration #3: Sat 2026-11-28 02:17:00 UTC"
+"""
+SYSTEMCTL = """
+case "$*" in
+  is-active*) echo active ;;
+  *NextElapse*) echo "Fri 2026-11-27 02:17:00 UTC" ;;
+esac
+"""
+
+
+@pytest.fixture
+def site(machine, layout) -> Machine:
+    """A server on which a release serves, with a database, an upload and a secret."""
+    own = pwd.getpwuid(os.getuid()).pw_name
+    real = shutil.which("install")
+    machine.program(
+        "install",
+        f'case "$*" in *" -o "*) shift 5; exec {real} -d -o {own} "$@" ;; esac; exec {real} "$@"',
+    )
+    machine.program("id", "echo 0")
+    machine.program("nice", 'shift 2; exec "$@"')  # a test has a time in which to end
+    machine.program("docker", DOCKER)
+    machine.program("systemd-analyze", ANALYZE)
+    machine.program("systemctl", SYSTEMCTL)
+    machine.at("/etc/systemd/system").mkdir(parents=True)
+    machine.at(layout.current).symlink_to(f"run/{RELEASE}.sock")
+    machine.at(layout.env_file).write_text('SECRET_KEY="k"\n')
+    machine.at(layout.media_dir / "a").mkdir()
+    machine.at(layout.media_dir / "a/upload").write_bytes(os.urandom(200_000))
+    machine.at(layout.media_dir / ".tmp").mkdir()
+    machine.at(layout.media_dir / ".tmp/half").write_text("half of an upload")
+    rows(machine, layout, 1000)
+    return machine
+
+
+def database(machine: Machine, layout) -> Path:
+    return machine.at(layout.data_dir / layout.database_name)
+
+
+def rows(machine: Machine, layout, many: int) -> None:
+    """So many more, in a log that no checkpoint has taken in."""
+    with closing(sqlite3.connect(database(machine, layout))) as live:
+        live.execute("PRAGMA journal_mode=WAL")
+        live.execute("CREATE TABLE IF NOT EXISTS entry (text)")
+        live.execute("CREATE TABLE IF NOT EXISTS django_migrations (id, app, name)")
+        live.executemany(
+            "INSERT INTO entry VALUES (?)",
+            [(os.urandom(100).hex(),) for _ in range(many)],
+        )
+        live.commit()
+
+
+def set_up(machine: Machine, layout, config: StageConfig = CONFIG) -> bool:
+    """Whether the key is new."""
+    return steps.install(Site(machine, layout, config), on_line=lambda line: None)[1]
+
+
+def made(machine: Machine, layout) -> dict[str, str]:
+    said = machine.run(repository.make(layout)).splitlines()[-1]
+    return dict(word.split("=") for word in said.split())
+
+
+def watch(machine: Machine, layout):
+    return steps.watch(Site(machine, layout, CONFIG))
+
+
+def spoil(machine: Machine, layout) -> None:
+    """As a disk does that loses a sector of each file."""
+    for pack in machine.at(layout.vault_dir / "inside/repository/data").rglob("*"):
+        if pack.is_file():
+            pack.chmod(0o600)
+            data = bytearray(pack.read_bytes())
+            data[len(data) // 3] ^= 0xFF
+            pack.write_bytes(data)
+
+
+# --- set up -------------------------------------------------------------------------------
+
+
+def test_the_key_is_made_once_and_only_root_may_read_it(site, layout) -> None:
+    assert set_up(site, layout)
+    key = site.at(layout.vault_dir / "key")
+    text = key.read_text()
+    assert len(text) > 40
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    assert stat.S_IMODE(site.at(layout.vault_dir).stat().st_mode) == 0o700
+    assert not set_up(site, layout)
+    assert key.read_text() == text == site.run(repository.key(layout))
+
+
+def test_a_repository_without_its_key_gets_no_other_one(site, layout) -> None:
+    set_up(site, layout)
+    site.at(layout.vault_dir / "key").unlink()
+    assert not set_up(site, layout)
+    assert not site.at(layout.vault_dir / "key").exists()
+    done = site.attempt(repository.make(layout))
+    assert b"The key of the backups is gone" in done.stderr
+
+
+def units(machine: Machine) -> dict[str, str]:
+    folder = machine.at("/etc/systemd/system")
+    return {path.name: path.read_text() for path in folder.iterdir()}
+
+
+def test_timers_call_the_server_s_own_script(site, layout) -> None:
+    set_up(site, layout)
+    found = units(site)
+    assert len(found) == 4
+    timer = found["stagetools-backup-shop_prod.timer"]
+    assert f"OnCalendar={CONFIG.backup.calendar('shop_prod')}\n" in timer
+    assert "Persistent=true" in timer
+    service = found["stagetools-backup-shop_prod.service"]
+    assert f"{setup.script_path(layout)} make nightly" in service
+    assert "systemctl restart stagetools-backup-shop_prod.timer" in site.said
+    set_up(site, layout, StageConfig(stage_name="prod", backup=Backup(every="never")))
+    assert units(site) == {}
+    assert "systemctl disable --now stagetools-backup-shop_prod.timer" in site.said
+
+
+def test_what_is_set_up_is_seen_by_the_next_look(site, layout) -> None:
+    set_up(site, layout)
+    installed = site.at(layout.vault_dir / "installed").read_text().strip()
+    # `Machine` changes the places in the scripts, and not in what was hashed before that
+    assert installed == steps.wanted(Site(site, layout, CONFIG))
+    other = StageConfig(stage_name="prod", backup=Backup(keep=Keep(days=9)))
+    assert installed != steps.wanted(Site(site, layout, other))
+
+
+def test_a_time_that_systemd_does_not_understand_changes_nothing(site, layout) -> None:
+    odd = StageConfig(stage_name="prod", backup=Backup(every="nonsense"))
+    with pytest.raises(StageError, match="does not understand 'nonsense'"):
+        set_up(site, layout, odd)
+    assert not site.at(layout.vault_dir).exists()
+
+
+# --- made ---------------------------------------------------------------------------------
+
+
+def test_a_backup_has_database_uploads_and_environment(site, layout) -> None:
+    set_up(site, layout)
+    said = made(site, layout)
+    assert said["rows"] == "1000"
+    assert said["media"] == "200000"
+    tar = site.attempt(repository.dump(layout, said["made"])).stdout
+    with tarfile.open(fileobj=io.BytesIO(tar)) as archive:
+        files = {
+            member.name: archive.extractfile(member).read()
+            for member in archive
+            if member.isfile()
+        }
+    assert files["now/environment"] == b'SECRET_KEY="k"\n'
+    upload = site.at(layout.media_dir / "a/upload")
+    assert files[str(upload)[1:]] == upload.read_bytes()
+    assert not [name for name in files if ".tmp" in name]
+    manifest = json.loads(files["now/manifest.json"])
+    assert manifest["tables"] == {"django_migrations": 0, "entry": 1000}
+    copy = site.root / "copy.sqlite3"
+    copy.write_bytes(files["now/database.sqlite3"])
+    with closing(sqlite3.connect(copy)) as restored:
+        assert restored.execute("SELECT count(*) FROM entry").fetchone() == (1000,)
+        assert restored.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    inside = site.at(layout.vault_dir / "inside")
+    assert sorted(path.name for path in inside.iterdir()) == ["repository"]
+
+
+def test_the_second_stores_only_what_changed(site, layout) -> None:
+    set_up(site, layout)
+    first = int(made(site, layout)["added"])
+    second = int(made(site, layout)["added"])
+    assert first > 300_000
+    assert second < 20_000
+
+
+def test_a_live_database_that_is_damaged_is_told_and_makes_no_backup(
+    site, layout
+) -> None:
+    set_up(site, layout)
+    made(site, layout)
+    path = database(site, layout)
+    data = bytearray(path.read_bytes())
+    data[4096 * 20 : 4096 * 30] = os.urandom(4096 * 10)
+    path.write_bytes(data)
+    done = site.attempt(repository.make(layout))
+    assert done.returncode == 1
+    assert b"The database was not copied: " in done.stderr
+    assert len(steps.listed(Site(site, layout, CONFIG))) == 1
+    assert "The database was not copied" in watch(site, layout).troubles()[0]
+
+
+def test_links_among_the_uploads_lead_nowhere(site, layout) -> None:
+    set_up(site, layout)
+    secret = site.root / "secret"
+    secret.write_text("of root")
+    site.at(layout.media_dir / "link").symlink_to(secret)
+    tar = site.attempt(repository.dump(layout, made(site, layout)["made"])).stdout
+    assert b"of root" not in tar
+
+
+def test_a_backup_does_not_copy_in_the_midst_of_a_task_and_says_whose(
+    site, layout
+) -> None:
+    set_up(site, layout)
+    lock = site.at(f"{layout.fence}.lock")
+    site.at(f"{layout.fence}.lock.who").write_text("ann@desk deploys\n")
+    command = repository.make(layout)
+    quick = replace(command, text=command.text.replace(" 60", " 0"))
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        done = site.attempt(quick)
+    assert done.returncode == 1
+    assert b"Another task changes shop_prod right now: ann@desk deploys" in done.stderr
+    assert site.at(f"{layout.fence}.lock.who").read_text() == "ann@desk deploys\n"
+
+
+def test_what_was_cut_off_is_told_and_the_next_one_is_made(site, layout) -> None:
+    set_up(site, layout)
+    state = site.at(layout.vault_dir / "backup.state")
+    state.write_text("began=1769842800\ngood=\n")  # as a power cut leaves it
+    left = site.at(layout.vault_dir / "inside/now")
+    left.mkdir()
+    (left / "environment").write_text("of the one before")
+    assert watch(site, layout).troubles() == ["the last backup was cut off"]
+    made(site, layout)
+    assert watch(site, layout).troubles() == []
+
+
+def test_old_backups_go(site, layout) -> None:
+    set_up(site, layout)
+    made(site, layout)
+    script = site.at(setup.script_path(layout))
+    script.write_text(script.read_text().replace("--keep-within 2d", "--keep-last 1"))
+    newest = made(site, layout)["made"]
+    script.write_text(script.read_text().replace("--keep-daily 7", ""))
+    assert newest in [entry.name for entry in steps.listed(Site(site, layout, CONFIG))]
+    assert len(steps.listed(Site(site, layout, CONFIG))) == 1
+
+
+# --- listed, tried ------------------------------------------------------------------------
+
+
+def test_every_kind_is_listed_the_newest_first(site, layout) -> None:
+    set_up(site, layout)
+    for name in ("before-R2", "replaced-20260131-080000-data"):
+        (site.at(layout.backups_dir) / f"{name}.sqlite3").write_text("12345")
+        os.utime(site.at(layout.backups_dir) / f"{name}.sqlite3", (0, len(name)))
+    name = made(site, layout)["made"]
+    site.run(repository.drill(layout))
+    entries = steps.listed(Site(site, layout, CONFIG))
+    assert [(one.name, one.kind) for one in entries] == [
+        (name, "by hand"),
+        ("replaced-20260131-080000-data", "replaced"),
+        ("before-R2", "before a migration"),
+    ]
+    assert entries[0].bytes > 200_000
+    assert entries[0].drilled
+    assert entries[1].bytes == 5
+
+
+def test_a_drill_compares_with_what_was_written_down(site, layout) -> None:
+    set_up(site, layout)
+    assert b"There is no backup yet." in site.attempt(repository.drill(layout)).stderr
+    made(site, layout)
+    rows(site, layout, 5)  # the live one is no part of it
+    said = site.run(repository.drill(layout))
+    assert "rows=1000" in said
+    assert watch(site, layout).drill.good
+    assert watch(site, layout).troubles() == []
+
+
+def test_a_damaged_repository_fails_the_drill_and_is_told(site, layout) -> None:
+    set_up(site, layout)
+    made(site, layout)
+    spoil(site, layout)
+    assert site.attempt(repository.drill(layout)).returncode == 1
+    trouble = watch(site, layout).troubles()
+    assert len(trouble) == 1
+    assert trouble[0].startswith("the last drill failed: ")
+
+
+def test_a_wrong_key_opens_nothing_and_says_so(site, layout) -> None:
+    set_up(site, layout)
+    made(site, layout)
+    site.at(layout.vault_dir / "key").write_text("another one")
+    for command in (repository.make(layout), repository.drill(layout)):
+        done = site.attempt(command)
+        assert done.returncode == 1
+        assert b"does not open the backups" in done.stderr
+
+
+def test_how_they_stand_is_told_with_the_next_one(site, layout) -> None:
+    assert watch(site, layout).since == 0
+    set_up(site, layout)
+    seen = watch(site, layout)
+    assert (seen.wanted, seen.timer.runs, seen.timer.gap) == (True, True, 86400)
+    assert seen.troubles() == []
