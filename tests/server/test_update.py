@@ -1,4 +1,4 @@
-"""A project is deployed, takes over the template's next version, and is deployed again."""
+"""A project of the first release takes over this version, goes back to it, and on again."""
 
 import http.client
 import subprocess
@@ -22,6 +22,8 @@ from tests.template.history import (
 )
 
 DOMAIN = "aged.test"
+BROUGHT = "0002_entry_picture"  # which this version has, and 0.1.0 does not know
+FIRST, SECOND, THIRD = "Before the update", "After it", "After the way back"
 VISITS = 20.0  # a second, half of them over connections that are kept
 
 
@@ -72,16 +74,11 @@ class Visitors:
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory) -> Path:
-    """A template repository: the first release, or this tree made older, and this tree."""
+    """A template repository: the first release, and this tree."""
     newest = copy_of_template(tmp_path_factory.mktemp("newest"))
     folder = tmp_path_factory.mktemp("source")
     git(folder, "init", "--quiet", "--initial-branch=main")
-    if versions := released():
-        check_out(versions[0].commit, folder)
-    else:
-        put(newest, folder)
-        views = folder / "template/{{ project_slug if not settings_module }}/views.py"
-        views.write_text(views.read_text().replace("_PAGE = 10", "_PAGE = 3"))
+    check_out(released()[0].commit, folder)
     commit_all(folder, "The version that was deployed", tag="v0.1.0")
     put(newest, folder)
     commit_all(folder, "The working tree", tag="v0.1.1")
@@ -100,17 +97,16 @@ def server(new_server) -> Server:
     return new_server("update", with_docker=True)
 
 
-def test_an_update_of_the_template_is_deployed_without_a_failed_request(
+def test_an_update_of_the_template_is_deployed_and_taken_back_without_a_failed_request(
     source, server, key, tmp_path
 ) -> None:
     root = render(source, tmp_path / "mysite", "v0.1.0")
     project = Project(root, tmp_path / "home", key)
     project.target(server, domain=DOMAIN)
     project.deploy()
-    browser = Browser(server.address, DOMAIN)
-    assert browser.post_form("/", {"name": "Ada", "message": "Before"}).status == 302
+    first = serving(server)
+    write(server, FIRST)
     commit_all(root, "Where it is deployed")
-    before = git(root, "rev-parse", "HEAD")
     with Visitors(server.address, DOMAIN) as visitors:
         time.sleep(2)
         update(root, "v0.1.1")
@@ -118,9 +114,9 @@ def test_an_update_of_the_template_is_deployed_without_a_failed_request(
         commit_all(root, "Update the template")
         done = project.deploy()
         time.sleep(2)
-    assert git(root, "diff", "--name-only", before.strip(), "HEAD").split()
     assert "Nothing has changed" not in done.text
-    assert "Before" in browser.get("/").text
+    assert (root / "mysite/migrations" / f"{BROUGHT}.py").exists()
+    assert rows(server) == {FIRST}
     assert_converted(server)
     assert visitors.count > 50
     print(f"{visitors.count} requests, {len(visitors.failures)} failed")  # noqa: T201
@@ -130,6 +126,51 @@ def test_an_update_of_the_template_is_deployed_without_a_failed_request(
     closed = [f for f in visitors.failures if f.startswith("RemoteDisconnected")]
     assert len(closed) <= (2 if "✓ Proxy" in done.text else 0), visitors.failures
     assert [f for f in visitors.failures if f not in closed] == []
+
+    write(server, SECOND)
+    with Visitors(server.address, DOMAIN) as visitors:
+        time.sleep(1)
+        go_back(project, server, first)
+        write(server, THIRD)
+        forward = project.deploy()
+        time.sleep(1)
+    assert "✓ Migrate" in forward.text  # so it had been undone
+    assert not serving(server).endswith(first[-7:])
+    assert rows(server) == {FIRST, SECOND, THIRD}
+    assert visitors.failures == []
+    print(f"{visitors.count} requests there and back")  # noqa: T201
+
+
+def go_back(project: Project, server: Server, first: str) -> None:
+    """To the release that 0.1.0 has built, which does not know the last migration."""
+    done = project.inv("rollback", "--yes")
+    assert done.status == 0, str(done)
+    assert f"This undoes mysite.{BROUGHT}" in done.text
+    assert "✓ Undo" in done.text
+    assert serving(server).endswith(first[-7:])  # under a new name, of the same image
+    assert rows(server) == {FIRST, SECOND}
+    known = project.inv("manage", "showmigrations", "--plan", "mysite")
+    assert known.status == 0, str(known)
+    assert "[X]  mysite.0001_initial" in known.text
+    status = project.inv("status")
+    assert status.status == 0, str(status)
+
+
+def serving(server: Server) -> str:
+    """The release that serves, by the socket that the proxy finds."""
+    link = "/srv/stagetools/web/sites/mysite_prod/current.sock"
+    return Path(server.run(f"readlink {link}")).stem
+
+
+def write(server: Server, message: str) -> None:
+    entry = {"name": "Ada", "message": message}
+    assert Browser(server.address, DOMAIN).post_form("/", entry).status == 302
+
+
+def rows(server: Server) -> set[str]:
+    """The messages that the guest book shows."""
+    page = Browser(server.address, DOMAIN).get("/").text
+    return {word for word in (FIRST, SECOND, THIRD) if word in page}
 
 
 def assert_converted(server: Server) -> None:
