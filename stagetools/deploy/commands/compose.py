@@ -6,7 +6,16 @@ from pathlib import Path, PurePosixPath
 from typing import Literal, get_args
 
 from stagetools.deploy.layout import Layout
-from stagetools.deploy.shell import Command, looks, loosely, prints, script, sh
+from stagetools.deploy.shell import (
+    Command,
+    looks,
+    loosely,
+    prints,
+    script,
+    script_file,
+    script_text,
+    sh,
+)
 
 __all__ = [
     "OVERLAYS",
@@ -44,11 +53,7 @@ _TEXTS = _overlays()
 OVERLAYS = hashlib.sha256("".join(_TEXTS.values()).encode()).hexdigest()
 """SHA-256 of the overlays, as `commands.server.look` takes it of those on the server."""
 
-# The installation's web containers; not those of `compose run`, which serve nobody.
-_MINE = """
-mine="--filter label=com.docker.compose.project=$project
-  --filter label=com.docker.compose.service=web --filter label=com.docker.compose.oneoff=False"
-"""
+_MINE = script_text("mine.sh")
 
 
 def compose_words(
@@ -114,23 +119,13 @@ def create_beside(layout: Layout, release: str, *, serving: str) -> Command:
 
 
 def _beside(layout: Layout, release: str, serving: str, *how: str) -> Command:
-    command = script(
-        f"""
-        project=$1 release=$2 serving=$3; shift 3
-        {_MINE}
-        docker rm --force "$project-database" >/dev/null 2>&1 || true
-        docker ps --all $mine --format '{{{{.ID}}}} {{{{.Label "stagetools.release"}}}}' |
-        while read -r id of; do
-          test "$of" = "$serving" || {{ docker stop "$id" && docker rm "$id"; }} >/dev/null
-        done
-        there=$(docker ps --all --quiet $mine | wc -l)
-        "$@" --no-deps --no-recreate --no-build --scale "web=$((there + 1))" web >&2
-        docker ps --all --quiet --no-trunc $mine --filter "label=stagetools.release=$release"
-        """,
+    command = script_file(
+        "beside.sh",
         layout.system.container,
         release,
         serving,
         *compose_words(layout, release, "--progress", "quiet", *how),
+        after="mine.sh",
     )
     return prints(command, "<container>")
 
@@ -169,9 +164,8 @@ def discard(container: str) -> Command:
 def sweep(layout: Layout, release: str) -> Command:
     """Remove every container of a release that does not serve, at once."""
     return script(
-        f"""
-        project=$1
-        {_MINE}
+        _MINE
+        + """
         docker ps --all --quiet $mine --filter "label=stagetools.release=$2" |
           xargs -r docker rm --force >/dev/null
         """,

@@ -7,14 +7,18 @@ there is done as the account, which reaches nothing that is not its own anyway.
 from pathlib import PurePosixPath
 
 from stagetools.deploy.layout import Layout
-from stagetools.deploy.shell import Command, looks, prints, script
+from stagetools.deploy.shell import (
+    Command,
+    looks,
+    prints,
+    script,
+    script_file,
+    script_text,
+)
 
 __all__ = ["copy", "discard", "retire", "seed", "snapshot_age"]
 
-_AS_ACCOUNT = """
-user=$1; umask 027; cd /
-as() { setpriv --reuid "$user" --regid "$user" --clear-groups --inh-caps=-all -- "$@"; }
-"""
+_AS_ACCOUNT = script_text("as_account.sh")
 
 
 def seed(
@@ -78,27 +82,14 @@ def retire(layout: Layout, *, live: PurePosixPath) -> Command:
 
     `data` leads people to the live one. The kept ones are `backups/replaced-….sqlite3`.
     """
-    return script(
-        _AS_ACCOUNT
-        + """
-        home=$2 live=$3 name=$4 backups=$5
-        for dir in "$home/data" "$home"/data-*; do
-          test -d "$dir" && test ! -L "$dir" && test "$dir" != "$live" || continue
-          kept=$backups/replaced-$(date -u +%Y%m%d-%H%M%S)-${dir##*/}.sqlite3
-          for suffix in '' -wal -shm; do
-            file=$dir/$name$suffix
-            test -L "$file" || test ! -f "$file" || as mv -T -- "$file" "$kept$suffix"
-          done
-          as find "$dir/" -mindepth 1 -delete || true
-          rm -rf -- "$dir"
-        done
-        test "$live" = "$home/data" || { ln -sfn "${live##*/}" "$home/data.new"; mv -T "$home/data.new" "$home/data"; }
-        """,
+    return script_file(
+        "retire.sh",
         layout.system.user,
         layout.home,
         live,
         layout.database_name,
         layout.backups_dir,
+        after="as_account.sh",
     )
 
 

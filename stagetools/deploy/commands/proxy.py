@@ -40,6 +40,7 @@ def visit(container: str, url: str, limit: float) -> Command:
     return script(
         """
         form='{{range .NetworkSettings.Networks}}{{.Gateway}} {{end}}'
+        # shellcheck disable=SC2046 # a word for each network
         set -- "$1" "$2" "$3" $(docker inspect --format "$form" "$1")
         docker exec "$1" python -m stagetools.probe "$2" --at "$4" --limit "$3"
         """,

@@ -8,18 +8,7 @@ __all__ = ["again", "prune", "records"]
 
 def records(layout: Layout) -> Command:
     """Every record, a line of JSON each, the newest first, with the size of its image."""
-    command = script(
-        """
-        cd "$1" 2>/dev/null || exit 0
-        for file in $(ls -r -- *.json 2>/dev/null); do
-          release=${file%.json}
-          size=$(docker image inspect --format '{{.Size}}' "$2:$release" 2>/dev/null || true)
-          printf '%s\\t%s\\n' "$size" "$(cat "$file")"
-        done
-        """,
-        layout.releases_dir,
-        layout.system.name,
-    )
+    command = script_file("records.sh", layout.releases_dir, layout.system.name)
     return looks(command)
 
 

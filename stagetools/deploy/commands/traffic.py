@@ -32,27 +32,8 @@ def claim_domains(
     prints `<domain> <installation>` when another one has a domain already; then nothing was
     claimed.
     """
-    return script(
-        """
-        web=$1 name=$2 tls=$3 limit=$4 taken=$5 hold=$6; shift 6
-        site=$web/sites/$name
-        exec 9>/run/lock/stagetools-domains.lock; flock 9
-        for domain in "$@"; do
-          there=$(readlink "$web/hosts/$domain" || true)
-          case $there in ''|"../sites/$name") ;; *) echo "$domain ${there##*/}"; exit "$taken" ;; esac
-        done
-        printf '%s\\n' "$@" >"$site/site"
-        : >"$site/$limit"
-        for file in "$site"/max_body_*; do test "$file" = "$site/$limit" || rm -f "$file"; done
-        test -e "$hold" || : >"$site/unheld"
-        if test "$tls" = yes; then : >"$site/tls"; else rm -f "$site/tls"; fi
-        for domain in "$@"; do ln -sfn "../sites/$name" "$web/hosts/$domain"; done
-        for link in "$web"/hosts/*; do
-          test "$(readlink "$link" || true)" = "../sites/$name" || continue
-          domain=${link##*/}
-          case " $* " in *" $domain "*) ;; *) rm -f "$link" ;; esac
-        done
-        """,
+    return script_file(
+        "claim_domains.sh",
         WEB_DIR,
         layout.system.name,
         "yes" if tls else "no",
@@ -76,18 +57,8 @@ def switch(layout: Layout, release: str, *, held: str = "") -> Command:
     written since it was copied would be lost; exits `LATE` where they were let go meanwhile.
     A changed environment is approved by this.
     """
-    return script(
-        """
-        cd "$1"
-        test -S "run/$2.sock" || { echo "The socket of $2 is gone: its own code removed it." >&2; exit 1; }
-        if test -n "$4"; then
-          exec 7>>"$6.lock"; flock 7
-          test "$(cut -d' ' -f1 "$6" 2>/dev/null)" = "$4" || exit 67
-          test "$(docker inspect --format '{{.State.Paused}}' "$4")" = true || exit 67
-        fi
-        umask 022; cat >"$3.new"; mv -T "$3.new" "$3"; rm -f "$5.before"
-        ln -sfn "run/$2.sock" next.sock; mv -T next.sock current.sock; sync -f . "$3"
-        """,
+    return script_file(
+        "switch.sh",
         layout.site_dir,
         release,
         layout.record(release),
