@@ -38,12 +38,12 @@ CHANGES: dict[str, dict[str, Any]] = {
 def play(layout, config, deployed, tmp_path, monkeypatch) -> Callable[..., Scene]:
     """Run a change; `at` is told before each command. A new world each time."""
     (tmp_path / "manage.py").write_text("")
+    tree = read_tree(tmp_path)  # once: a deploy is played for each of its commands
     monkeypatch.setattr(Change, "new_name", lambda change, of: NEW)
 
     def deploy(scene: Scene) -> None:
         with lock.hold(scene.session, "ann") as held:
-            facts, tree = scene.facts, read_tree(tmp_path)
-            Deploy(scene.session, held, facts, tmp_path, tree).run()
+            Deploy(scene.session, held, scene.facts, tmp_path, tree).run()
 
     def play(change: str, at: Callable[[World, str], None] | None = None) -> Scene:
         answers = {"releases.records": KNOWN, "task: unknown": NONE, **CHANGES[change]}
