@@ -74,9 +74,15 @@ class Interrupted(StageError):  # noqa: N818 - what happened is its name
 
 
 class CommandFailed(StageError):  # noqa: N818 - what happened is its name
-    """A command on the server ended with an error; `output` is its own last words."""
+    """A command on the server ended with an error; `output` is its own last words.
 
-    def __init__(self, what: str, *, status: int, output: str = "") -> None:
+    `command` is its name, `traffic.switch`, where it has one.
+    """
+
+    def __init__(
+        self, what: str, *, status: int, output: str = "", command: str = ""
+    ) -> None:
         super().__init__(what)
         self.status = status
+        self.command = command
         self.output = output

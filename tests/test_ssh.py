@@ -1,8 +1,10 @@
 """The connection: what is said where none can be made, and where it is gone."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import paramiko
 import pytest
@@ -11,9 +13,10 @@ from stagetools.deploy.config import StageConfig
 from stagetools.deploy.host.dry import DryTerminal
 from stagetools.deploy.host.keys import explained
 from stagetools.deploy.host.ssh import FabricHost, _connection, _Started
+from stagetools.deploy.shell import sh
 from stagetools.deploy.tasks import session
 from stagetools.deploy.terminal import Terminal
-from stagetools.errors import ConnectionFailed, UsageError
+from stagetools.errors import CommandFailed, ConnectionFailed, UsageError
 from stagetools.utils import get_expected_system_from_name
 
 
@@ -41,6 +44,20 @@ def test_what_was_dropped_is_closed_without_a_word() -> None:
     """Else that would be told, and not what became of the change."""
     _Started(Gone()).close()
     FabricHost(Gone(), "root@test", needs_sudo=False).close()
+
+
+def test_a_command_that_fails_is_told_by_its_name() -> None:
+    channel = MagicMock()
+    channel.makefile.side_effect = lambda mode: io.BytesIO(b"no space\n")
+    channel.makefile_stderr.side_effect = lambda mode: io.BytesIO(b"")
+    channel.recv_exit_status.return_value = 7
+    connection = MagicMock()
+    connection.transport.open_session.return_value = channel
+    host = FabricHost(connection, "root@test", needs_sudo=False)
+    with pytest.raises(CommandFailed) as caught:
+        host.run(replace(sh("cp", "a", "b"), name="data.copy"))
+    assert caught.value.command == "data.copy"
+    assert (caught.value.status, caught.value.output) == (7, "no space")
 
 
 # --- no key, or another file in its place ---------------------------------------------

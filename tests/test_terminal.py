@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -233,7 +234,10 @@ def test_the_servers_own_words_follow(capsys) -> None:
 
 
 def test_a_command_that_fails_unforeseen_is_told_too(capsys) -> None:
-    error = CommandFailed("root@h: exit status 7", status=7, output="no space")
+    """By the name under which a dry run has it as well."""
+    error = CommandFailed(
+        "root@h: exit status 7", status=7, output="no space", command="data.copy"
+    )
     error.untouched = (
         "R1 goes on serving."  # which the change knows that it was part of
     )
@@ -242,6 +246,7 @@ def test_a_command_that_fails_unforeseen_is_told_too(capsys) -> None:
         "A command on the server ended with exit status 7.",
         "R1 goes on serving.",
         "Read its last lines below, then run the same command again.",
+        "The command was data.copy.",
         "no space",
     ])  # fmt: skip
 
@@ -357,7 +362,7 @@ def test_a_task_keeps_its_name_and_its_help() -> None:
 
 # --- dry runs -------------------------------------------------------------------------------
 
-LOOK, CHANGE = looks(sh("cat", "/a")), sh("rm", "/a b")
+LOOK, CHANGE = looks(sh("cat", "/a")), replace(sh("rm", "/a b"), name="data.discard")
 START = prints(sh("docker", "run"), "<container>\n")
 
 
@@ -373,7 +378,11 @@ def test_a_dry_run_looks_and_prints_the_rest(dry, output) -> None:
     assert host.run(LOOK) == "there\n"
     assert host.run(CHANGE, stdin=b"hush") == ""
     assert real.ran == [LOOK.text]
-    assert output.getvalue() == "$ rm '/a b'\n  with 4 bytes on its standard input\n"
+    assert output.getvalue().splitlines() == [
+        "# data.discard",
+        "$ rm '/a b'",
+        "  with 4 bytes on its standard input",
+    ]
 
 
 def test_what_reads_an_output_is_given_an_example(dry, output) -> None:
@@ -396,7 +405,7 @@ def test_what_is_only_made_up_is_not_looked_at(dry, output) -> None:
 def test_the_commands_are_those_that_sudo_would_run(output) -> None:
     terminal = DryTerminal(Console(file=output), verbose=True)
     DryHost(ScriptedHost({}), terminal, needs_sudo=True).run(CHANGE)
-    assert output.getvalue() == "$ sudo -n -- rm '/a b'\n"
+    assert output.getvalue() == "# data.discard\n$ sudo -n -- rm '/a b'\n"
 
 
 def test_the_lock_is_not_taken(dry, output) -> None:

@@ -1,9 +1,11 @@
 """The one place that quotes: commands are built from words, never from sentences."""
 
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, wraps
 from pathlib import Path
+from typing import ParamSpec
 
 __all__ = [
     "Command",
@@ -12,12 +14,15 @@ __all__ = [
     "as_root",
     "looks",
     "loosely",
+    "named",
     "prints",
     "script",
     "script_file",
     "script_text",
     "sh",
 ]
+
+Words = ParamSpec("Words")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,7 @@ class Command:
     """A command line for a POSIX shell, every word in it quoted already."""
 
     text: str
+    name: str = ""  # of what it does, as a builder was called: traffic.switch
     looks: bool = False  # it changes nothing: a dry run runs it
     prints: str = ""  # such as this, which a dry run takes for its output
     loose: bool = False  # it may go on when the lock is lost; see fence.py
@@ -79,6 +85,18 @@ def script_file(
 def script_text(name: str) -> str:
     """The script of that name, for one that starts another."""
     return (Path(__file__).parent / "scripts" / name).read_text("utf-8")
+
+
+def named(builder: Callable[Words, Command]) -> Callable[Words, Command]:
+    """Let a builder's commands bear its name, `traffic.switch`, unless they have one."""
+    name = f"{builder.__module__.partition('.commands.')[2]}.{builder.__name__}"
+
+    @wraps(builder)
+    def build(*args: Words.args, **options: Words.kwargs) -> Command:
+        command = builder(*args, **options)
+        return command if command.name else replace(command, name=name)
+
+    return build
 
 
 def as_root(command: Command) -> Command:

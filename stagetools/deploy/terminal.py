@@ -301,8 +301,11 @@ def _tell(error: StageError) -> NoReturn:
     for part in (error.untouched, error.remedy):
         if part:
             console.print(_shown(part))
-    if isinstance(cause, CommandFailed) and cause.output:
-        console.print(_shown(cause.output, style="dim"))
+    if isinstance(cause, CommandFailed):
+        if cause.command:
+            console.print(_shown(f"The command was {cause.command}."))
+        if cause.output:
+            console.print(_shown(cause.output, style="dim"))
     sys.exit(error.exit_code)
 
 

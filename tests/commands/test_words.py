@@ -45,8 +45,8 @@ BUILDERS = [
 ]
 
 
-def words_of(builder: Callable[..., Command], text: str) -> list[str]:
-    """The words of its command, with `text` wherever it takes a string."""
+def built(builder: Callable[..., Command], text: str) -> Command:
+    """Its command, with `text` wherever it takes a string."""
     kinds: dict[Any, Any] = {
         Layout: AWKWARD_LAYOUT,
         str: text,
@@ -65,7 +65,11 @@ def words_of(builder: Callable[..., Command], text: str) -> list[str]:
             positional.append(value[0] if isinstance(value, list) else value)
         else:
             positional.append(value)
-    return shlex.split(builder(*positional, **named).text)
+    return builder(*positional, **named)
+
+
+def words_of(builder: Callable[..., Command], text: str) -> list[str]:
+    return shlex.split(built(builder, text).text)
 
 
 @pytest.mark.parametrize(
@@ -80,6 +84,21 @@ def test_a_builders_values_stay_words_of_their_own(builder) -> None:
     strings = {p.annotation for p in inspect.signature(builder).parameters.values()}
     if str in strings:
         assert any(AWKWARD in word for word in words)
+
+
+@pytest.mark.parametrize("builder", BUILDERS)
+def test_a_command_bears_the_name_of_its_builder(builder) -> None:
+    name = f"{builder.__module__.partition('.commands.')[2]}.{builder.__name__}"
+    wanted = "database.x" if builder is database.run else name
+    assert built(builder, "x").name == wanted
+
+
+def test_a_rehearsal_is_named_as_one() -> None:
+    names = [
+        database.run(LAYOUT, "R1", "migrate", overlay=overlay).name
+        for overlay in ("task", "rehearse")
+    ]
+    assert names == ["database.migrate", "rehearsal.migrate"]
 
 
 def test_there_are_builders_to_be_tested() -> None:

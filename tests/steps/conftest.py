@@ -16,16 +16,16 @@ from stagetools.deploy.layout import Layout
 from stagetools.deploy.steps import backup, proxy
 from stagetools.errors import StageError
 from stagetools.utils import get_expected_system_from_name
-from tests.steps.scripted import builders, named
+from tests.steps.scripted import builders, remembered
 
 OLD = "20260131-070000-0000000"
 
 
 @pytest.fixture(autouse=True)
-def named_commands(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every command bear the name of the function that made it."""
+def remembered_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every command know what it was made of."""
     for module, name, builder in builders():
-        monkeypatch.setattr(module, name, named(builder))
+        monkeypatch.setattr(module, name, remembered(builder))
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from functools import wraps
 from typing import Any
 
 from stagetools.database import protocol
-from stagetools.deploy import commands as package
 from stagetools.deploy.commands import (
     compose,
     data,
@@ -46,19 +45,14 @@ def lines(*values: protocol.Value) -> str:
 
 
 @dataclass(frozen=True)
-class Named(Command):
-    """A command that knows who made it: `compose.build`, and what of."""
+class Made(Command):
+    """A command that knows what it was made of."""
 
-    name: str = ""
     given: dict[str, Any] = field(default_factory=dict)
 
 
-def named(builder: Callable[..., Command]) -> Callable[..., Command]:
-    """The same builder, whose commands bear its name.
-
-    Those of `database.run` bear their overlay's and their own word: `task: migrate`.
-    """
-    module = builder.__module__.removeprefix(f"{package.__name__}.")
+def remembered(builder: Callable[..., Command]) -> Callable[..., Command]:
+    """The same builder, whose commands know what they were made of."""
     signature = inspect.signature(builder)
 
     @wraps(builder)
@@ -66,19 +60,15 @@ def named(builder: Callable[..., Command]) -> Callable[..., Command]:
         command = builder(*args, **options)
         bound = signature.bind(*args, **options)
         bound.apply_defaults()
-        given = dict(bound.arguments)
-        name = f"{module}.{builder.__name__}"
-        if name == "database.run":
-            name = f"{given['overlay']}: {given['words'][0]}"
         made = {item.name: getattr(command, item.name) for item in fields(command)}
-        return Named(**{**made, "name": name}, given=given)
+        return Made(**made, given=dict(bound.arguments))
 
     return build
 
 
 def name_of(command: Command) -> str:
-    """The name of its builder; its text, where it has none."""
-    return getattr(command, "name", command.text)
+    """Its name; its text, where it has none."""
+    return command.name or command.text
 
 
 def builders() -> list[tuple[Any, str, Callable[..., Command]]]:

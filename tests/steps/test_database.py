@@ -321,7 +321,7 @@ def test_ctrl_c_ends_the_migration_on_the_server(at, asks, standing) -> None:
     host.script["database.end"] = ""
     with pytest.raises(KeyboardInterrupt):
         database.migrate(at(host), NEW, standing, quiet)
-    assert host.names == ["task: migrate", "database.end"]
+    assert host.names == ["database.migrate", "database.end"]
 
 
 def test_a_snapshot_is_told_by_its_path(at, asks) -> None:

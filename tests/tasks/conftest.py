@@ -6,9 +6,9 @@ from tests.steps.conftest import (
     config,
     deployed,
     layout,
-    named_commands,
     ready,
     refused,
+    remembered_commands,
 )
 
 __all__ = [
@@ -17,7 +17,7 @@ __all__ = [
     "config",
     "deployed",
     "layout",
-    "named_commands",
     "ready",
     "refused",
+    "remembered_commands",
 ]

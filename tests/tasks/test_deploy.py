@@ -102,7 +102,7 @@ def test_a_first_deploy_on_a_bare_server(desk, bare, ready) -> None:
     assert ran == [
         *("server.install", "server.daemon_json", "server.set_engine"),
         *("compose.write_overlays", "server.ensure_account"),
-        *("server.look", "files.receive_tree", "compose.build", "task: migrate"),
+        *("server.look", "files.receive_tree", "compose.build", "database.migrate"),
         *(*ASKED, *LIVE[:3], "releases.prune", "proxy.visit", "backup.setup.install"),
     ]
     assert first.written.migrations == ("shop.0002",)
@@ -191,7 +191,7 @@ MIGRATES = {
     "compose.probe": [SICK, WELL],
     "compose.last_lines": ["no such table\n", RUNS],
 }
-TO_MIGRATE = [*SENT, *ASKED, "compose.last_lines", "task: plan", "compose.discard"]
+TO_MIGRATE = [*SENT, *ASKED, "compose.last_lines", "database.plan", "compose.discard"]
 
 
 DROPS = (Finding("shop.0002", "drops item.cost"),)
@@ -204,7 +204,7 @@ def plan(**more: Any) -> str:
 def test_pending_migrations_are_rehearsed_and_kept_safe_first(desk) -> None:
     pending = desk(said=MIGRATES)
     assert deploy(pending) == [
-        *(*TO_MIGRATE, "rehearse: rehearse", "task: snapshot", "task: migrate"),
+        *(*TO_MIGRATE, "rehearsal.rehearse", "database.snapshot", "database.migrate"),
         *(*ASKED, *LIVE),
     ]
     assert pending.steps == [
@@ -217,17 +217,17 @@ def test_pending_migrations_are_rehearsed_and_kept_safe_first(desk) -> None:
 def test_another_database_is_migrated_without_a_rehearsal_and_that_is_said(
     desk,
 ) -> None:
-    said = MIGRATES | {"task: plan": plan(sqlite=False, breaking=DROPS)}
+    said = MIGRATES | {"database.plan": plan(sqlite=False, breaking=DROPS)}
     other = desk(said=said)
-    assert deploy(other) == [*TO_MIGRATE, "task: migrate", *ASKED, *LIVE]
+    assert deploy(other) == [*TO_MIGRATE, "database.migrate", *ASKED, *LIVE]
     assert "no rehearsal, no snapshot" in other.output.getvalue()
 
 
 def test_a_rehearsal_that_fails_touches_nothing(desk) -> None:
-    said = MIGRATES | {"rehearse: rehearse": failure("UNIQUE constraint failed")}
+    said = MIGRATES | {"rehearsal.rehearse": failure("UNIQUE constraint failed")}
     fails = desk(said=said)
     ran = deploy(fails, "fail on a copy")
-    assert ran == [*TO_MIGRATE, "rehearse: rehearse", *TAKEN_AWAY]
+    assert ran == [*TO_MIGRATE, "rehearsal.rehearse", *TAKEN_AWAY]
     assert fails.steps[-1] == "✗ Rehearse"
     assert (
         fails.error.untouched == f"{OLD} goes on serving. Its database was not touched."
@@ -237,20 +237,20 @@ def test_a_rehearsal_that_fails_touches_nothing(desk) -> None:
 def test_a_question_that_is_not_answered_with_yes_touches_nothing(desk) -> None:
     minute = Migration(migration="shop.0002", seconds=60)
     slow = lines(Copied(copied=0), minute, Rehearsed(rehearsed=60))
-    said = MIGRATES | {"rehearse: rehearse": slow}
+    said = MIGRATES | {"rehearsal.rehearse": slow}
     ran = deploy(desk(yes=False, said=said), "waiting for about 60.0 s")
-    assert ran[-6:] == ["rehearse: rehearse", "task: snapshot", *TAKEN_AWAY]
+    assert ran[-6:] == ["rehearsal.rehearse", "database.snapshot", *TAKEN_AWAY]
 
 
 def test_a_snapshot_that_fails_stops_before_the_migration(desk) -> None:
-    said = MIGRATES | {"task: snapshot": failure("disk full")}
+    said = MIGRATES | {"database.snapshot": failure("disk full")}
     ran = deploy(desk(said=said), "Snapshot: ")
-    assert ran[-5:] == ["task: snapshot", *TAKEN_AWAY]
+    assert ran[-5:] == ["database.snapshot", *TAKEN_AWAY]
 
 
 def test_a_migration_that_fails_live_is_told_with_what_stands(desk) -> None:
     output = lines(SECOND, Failed(failed="shop.0003", atomic=False))
-    fails = desk(said=MIGRATES | {"task: migrate": failure(output)})
+    fails = desk(said=MIGRATES | {"database.migrate": failure(output)})
     deploy(fails, "failed on the live database. It is shop.0003")
     assert fails.error.untouched == (
         f"{OLD} goes on serving. Applied to the live database: shop.0002. shop.0003 is not"
@@ -269,7 +269,7 @@ def test_a_start_that_fails_after_the_migration_says_that_it_stands(desk) -> Non
 @pytest.mark.parametrize("said", [failure("ImportError"), plan(pending=())])
 def test_an_unhealthy_release_never_serves(desk, said) -> None:
     answers = {"compose.probe": SICK, "compose.last_lines": "Traceback\n"}
-    sick = desk(said=answers | {"task: plan": said})
+    sick = desk(said=answers | {"database.plan": said})
     assert deploy(sick, "not healthy: 503 no such table") == [*TO_MIGRATE, *TAKEN_AWAY]
     assert sick.steps == ["Upload", "Build", "✗ Start"]
     assert f"{OLD} goes on serving" in sick.error.untouched
@@ -283,13 +283,13 @@ def test_an_image_that_cannot_be_built_is_not_started(desk) -> None:
 
 # --- with migrations that it could not live with: on a copy ----------------------------------
 
-BREAKING = MIGRATES | {"task: plan": plan(breaking=DROPS)}
+BREAKING = MIGRATES | {"database.plan": plan(breaking=DROPS)}
 ON_COPY = [
     *(
         "compose.managing",
         "data.seed",
         "files.write_text",
-        "rehearse: migrate",
+        "rehearsal.migrate",
         "compose.create_beside",
     ),
     *("compose.start", "compose.probe", "compose.halt"),
@@ -301,7 +301,7 @@ HELD = [
         "compose.freeze",
         "compose.managing",
         "data.copy",
-        "task: migrate",
+        "database.migrate",
     ),
     *("compose.start", "compose.probe", "compose.managing", *LIVE[:3]),
     *("traffic.resume", "data.retire", "releases.prune"),
@@ -312,9 +312,9 @@ HELD = [
 def test_migrations_that_the_serving_release_may_not_meet_are_made_on_a_copy(
     desk, key: str
 ) -> None:
-    said = MIGRATES | {"task: plan": plan(**{key: DROPS})}
+    said = MIGRATES | {"database.plan": plan(**{key: DROPS})}
     breaking = desk(said=said)
-    assert deploy(breaking) == [*TO_MIGRATE, "task: snapshot", *ON_COPY, *HELD]
+    assert deploy(breaking) == [*TO_MIGRATE, "database.snapshot", *ON_COPY, *HELD]
     assert breaking.steps == [
         *("Upload", "Build", "Start", "Snapshot", "Rehearse", "Hold", "Migrate"),
         *("Start", "Switch", "Clean up", "Prune"),
@@ -362,7 +362,7 @@ def test_a_release_that_does_not_run_need_not_be_held(desk, deployed) -> None:
 
 
 @pytest.mark.parametrize(
-    "slow", ["data.seed", "rehearse: migrate", "compose.start", "compose.probe"]
+    "slow", ["data.seed", "rehearsal.migrate", "compose.start", "compose.probe"]
 )
 def test_what_visitors_would_wait_too_long_for_is_made_while_they_are_served(
     desk, slow: str
@@ -370,8 +370,8 @@ def test_what_visitors_would_wait_too_long_for_is_made_while_they_are_served(
     """Whatever of it takes long: they wait for the copy and the start as well."""
     waits = desk(said=BREAKING, takes={slow: HOLD.change + 1})
     assert deploy(waits) == [
-        *(*TO_MIGRATE, "task: snapshot", *ON_COPY),
-        *("compose.discard", "data.discard", "files.write_text", "task: migrate"),
+        *(*TO_MIGRATE, "database.snapshot", *ON_COPY),
+        *("compose.discard", "data.discard", "files.write_text", "database.migrate"),
         *(*ASKED, *LIVE),
     ]
     text = waits.output.getvalue()
@@ -382,14 +382,14 @@ def test_what_visitors_would_wait_too_long_for_is_made_while_they_are_served(
 
 def test_a_wait_over_the_limit_is_asked_for(desk) -> None:
     slow = '{"migration": "shop.0002", "seconds": 6}\n'
-    said = BREAKING | {"rehearse: migrate": slow}
-    waits = desk(said=said, takes={"rehearse: migrate": 6.5, "compose.start": 1.0})
+    said = BREAKING | {"rehearsal.migrate": slow}
+    waits = desk(said=said, takes={"rehearsal.migrate": 6.5, "compose.start": 1.0})
     deploy(waits)
     assert "keep visitors waiting for about 7.5 s" in waits.output.getvalue()
 
 
 def test_visitors_get_the_old_release_back_before_the_proxy_gives_up(desk) -> None:
-    late = desk(said=BREAKING, takes={"task: migrate": HOLD.at_most + 1})
+    late = desk(said=BREAKING, takes={"database.migrate": HOLD.at_most + 1})
     ran = deploy(late, "Visitors have waited for 26 s")
     assert "traffic.switch" not in ran
     assert ran[-5:] == ["true", "traffic.resume", *TAKEN_AWAY[1:]]

@@ -21,7 +21,7 @@ from tests.tasks.test_relaunch import NONE, RECORDS, UNKNOWN
 
 NEW = "20260131-080000-new"
 KNOWN = "".join(f"1000\t{record.to_json()}\n" for record in RECORDS)
-UNDOES: dict[str, Answer] = {"task: unknown": [UNKNOWN, NONE]}
+UNDOES: dict[str, Answer] = {"database.unknown": [UNKNOWN, NONE]}
 
 CHANGES: dict[str, dict[str, Any]] = {
     "a deploy": {},
@@ -46,7 +46,11 @@ def play(layout, config, deployed, tmp_path, monkeypatch) -> Callable[..., Scene
             Deploy(scene.session, held, scene.facts, tmp_path, tree).run()
 
     def play(change: str, at: Callable[[World, str], None] | None = None) -> Scene:
-        answers = {"releases.records": KNOWN, "task: unknown": NONE, **CHANGES[change]}
+        answers = {
+            "releases.records": KNOWN,
+            "database.unknown": NONE,
+            **CHANGES[change],
+        }
         scene = Scene(layout, config, deployed, answers=answers)
         if at:
             scene.world.at = at
@@ -152,7 +156,7 @@ def test_whatever_fails_visitors_get_one_release_and_that_is_said(
             assert world.containers == {OLD}, where
             assert not world.copies, where
             assert f"{OLD} goes on serving." in said(scene), where
-            live = "task: migrate" in world.names and not world.ever_held
+            live = "database.migrate" in world.names and not world.ever_held
             touched = "Its database was not touched." not in said(scene)
             assert touched or not live, where
         elif world.serves == NEW:

@@ -37,7 +37,7 @@ def desk(layout, config, deployed, monkeypatch) -> Callable[..., Scene]:
         *, records: list[Record] = RECORDS, yes: bool = True, said: Any = None, **more
     ) -> Scene:
         known = "".join(f"1000\t{record.to_json()}\n" for record in records)
-        answers = {"releases.records": known, "task: unknown": NONE} | (said or {})
+        answers = {"releases.records": known, "database.unknown": NONE} | (said or {})
         facts = replace(deployed, **more.pop("facts", {}))
         made = Scene(layout, config, facts, yes=yes, answers=answers)
         for name, value in more.items():
@@ -65,17 +65,17 @@ LIVE = [
 ASKED = ["compose.start_beside", "compose.probe"]
 LOOKED = ["server.look", "releases.records"]
 PREPARED = ["releases.again", "files.write_text"]
-BEFORE = [*LOOKED, *PREPARED, "task: known", "task: unknown"]
+BEFORE = [*LOOKED, *PREPARED, "database.known", "database.unknown"]
 TAKEN_AWAY = ["true", "compose.sweep", "data.discard", "releases.prune"]
 REHEARSED = [
     *(
-        "task: snapshot",
+        "database.snapshot",
         "compose.managing",
         "data.seed",
         "files.write_text",
-        "rehearse: reverse",
+        "rehearsal.reverse",
     ),
-    *("task: unknown", "compose.create_beside", "compose.start", "compose.probe"),
+    *("database.unknown", "compose.create_beside", "compose.start", "compose.probe"),
     "compose.halt",
 ]
 HELD = [
@@ -85,7 +85,7 @@ HELD = [
         "compose.freeze",
         "compose.managing",
         "data.copy",
-        "task: reverse",
+        "database.reverse",
     ),
     *("compose.start", "compose.probe", "compose.managing", *LIVE[:3]),
     *("traffic.resume", "data.retire", "releases.prune"),
@@ -117,7 +117,7 @@ def test_a_domain_of_another_site_is_refused_before_anything_is_begun(
 
 
 def test_migrations_that_it_does_not_know_are_undone_on_a_copy(desk) -> None:
-    scene = desk(said={"task: unknown": [UNKNOWN, NONE]})
+    scene = desk(said={"database.unknown": [UNKNOWN, NONE]})
     relaunch.rollback(scene.session)
     world, own = scene.world, scene.layout.data_copy(NEW)
     assert world.names == [*BEFORE, *REHEARSED, *HELD]
@@ -126,7 +126,7 @@ def test_migrations_that_it_does_not_know_are_undone_on_a_copy(desk) -> None:
         *("Clean up", "Prune"),
     ]
     assert "This undoes shop.0002" in scene.output.getvalue()
-    undone = world.of("task: reverse")  # with the code of the newer one
+    undone = world.of("database.reverse")  # with the code of the newer one
     assert (undone["release"], undone["data"]) == (OLD, own)
     assert world.of("traffic.hold")["release"] == OLD
     assert world.of("traffic.switch")["held"] == "old-id"
@@ -135,7 +135,7 @@ def test_migrations_that_it_does_not_know_are_undone_on_a_copy(desk) -> None:
 
 
 def test_what_would_stay_applied_is_refused_before_anybody_waits(desk) -> None:
-    scene = desk(said={"task: unknown": UNKNOWN})
+    scene = desk(said={"database.unknown": UNKNOWN})
     error = refused(relaunch.rollback, scene)
     assert error.what == "Undo: shop.0002 would stay applied."
     assert error.untouched == f"{OLD} goes on serving. Its database was not touched."
@@ -145,7 +145,7 @@ def test_what_would_stay_applied_is_refused_before_anybody_waits(desk) -> None:
 
 def test_what_cannot_be_undone_is_refused_before_anything_is_done(desk) -> None:
     undo = Unknown(unknown=("s.0002",), irreversible=(Finding("s.0002", "RunPython"),))
-    scene = desk(said={"task: unknown": lines(undo)})
+    scene = desk(said={"database.unknown": lines(undo)})
     error = refused(relaunch.rollback, scene)
     assert "s.0002 RunPython" in error.what
     assert "--restore-database" in error.remedy
@@ -153,13 +153,16 @@ def test_what_cannot_be_undone_is_refused_before_anything_is_done(desk) -> None:
 
 
 def test_nothing_is_undone_unless_the_answer_is_yes(desk) -> None:
-    scene = desk(yes=False, said={"task: unknown": UNKNOWN})
+    scene = desk(yes=False, said={"database.unknown": UNKNOWN})
     assert "This undoes shop.0002" in refused(relaunch.rollback, scene).what
     assert scene.world.names == [*BEFORE, *TAKEN_AWAY]
 
 
 def test_an_undoing_that_fails_in_the_rehearsal_lets_nobody_wait(desk) -> None:
-    said = {"task: unknown": [UNKNOWN, NONE], "rehearse: reverse": failure("no column")}
+    said = {
+        "database.unknown": [UNKNOWN, NONE],
+        "rehearsal.reverse": failure("no column"),
+    }
     scene = desk(said=said)
     error = refused(relaunch.rollback, scene)
     assert "cannot be undone on a copy" in error.what
@@ -168,25 +171,27 @@ def test_an_undoing_that_fails_in_the_rehearsal_lets_nobody_wait(desk) -> None:
 
 
 def test_an_older_release_that_is_not_well_on_the_copy_lets_nobody_wait(desk) -> None:
-    scene = desk(said={"task: unknown": [UNKNOWN, NONE], "compose.probe": SICK})
+    scene = desk(said={"database.unknown": [UNKNOWN, NONE], "compose.probe": SICK})
     assert "503 no" in refused(relaunch.rollback, scene).what
     assert "traffic.hold" not in scene.world.names
     assert (scene.world.visitors, scene.world.containers) == (OLD, {OLD})
 
 
 def test_a_long_wait_is_asked_for_with_what_visitors_get(desk) -> None:
-    said = {"task: unknown": [UNKNOWN, NONE]}
-    scene = desk(said=said, takes={"rehearse: reverse": 40, "task: reverse": 40})
+    said = {"database.unknown": [UNKNOWN, NONE]}
+    scene = desk(said=said, takes={"rehearsal.reverse": 40, "database.reverse": 40})
     relaunch.rollback(scene.session)
     words = "Visitors will wait for about 40 s, and get an error after 30 s"
     assert words in scene.output.getvalue()
     assert scene.world.visitors == NEW  # late, as was agreed
-    scene = desk(yes=False, said={"task: unknown": [NONE]})
+    scene = desk(yes=False, said={"database.unknown": [NONE]})
     relaunch.rollback(scene.session)  # nothing to ask
 
 
 def test_one_that_is_later_than_rehearsed_goes_back(desk) -> None:
-    scene = desk(said={"task: unknown": [UNKNOWN, NONE]}, takes={"task: reverse": 26})
+    scene = desk(
+        said={"database.unknown": [UNKNOWN, NONE]}, takes={"database.reverse": 26}
+    )
     assert "Visitors have waited for 26 s" in refused(relaunch.rollback, scene).what
     assert scene.world.names[-5:] == ["true", "traffic.resume", *TAKEN_AWAY[1:]]
     assert scene.world.visitors == OLD

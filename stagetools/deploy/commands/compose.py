@@ -10,6 +10,7 @@ from stagetools.deploy.shell import (
     Command,
     looks,
     loosely,
+    named,
     prints,
     script,
     script_file,
@@ -79,6 +80,7 @@ def compose_words(
     )
 
 
+@named
 def write_overlays(layout: Layout) -> Command:
     """Leave the overlays on the server, where only root may write."""
     return script(
@@ -94,12 +96,14 @@ def write_overlays(layout: Layout) -> Command:
     )
 
 
+@named
 def build(layout: Layout, release: str) -> Command:
     """Build the release's image, the builder's own lines as they come."""
     words = compose_words(layout, release, "--progress", "plain", "build", "web")
     return loosely(sh(*words))
 
 
+@named
 def start_beside(layout: Layout, release: str, *, serving: str) -> Command:
     """Start the release's container beside that of `serving`, and print its id.
 
@@ -110,6 +114,7 @@ def start_beside(layout: Layout, release: str, *, serving: str) -> Command:
     return _beside(layout, release, serving, "up", "--detach")
 
 
+@named
 def create_beside(layout: Layout, release: str, *, serving: str) -> Command:
     """The same, but the container is only made, and starts with `start`.
 
@@ -130,37 +135,44 @@ def _beside(layout: Layout, release: str, serving: str, *how: str) -> Command:
     return prints(command, "<container>")
 
 
+@named
 def start(container: str) -> Command:
     """Start a container that was made or halted."""
     return sh("docker", "start", container)
 
 
+@named
 def freeze(container: str) -> Command:
     """Let no process of the container go on; what it has written stays as it is."""
     return sh("docker", "pause", container)
 
 
+@named
 def probe(container: str, *words: str) -> Command:
     """Ask the container's release how it is; fails when it is not well, or ends."""
     words = ("python", "-m", "stagetools.probe", *words)
     return looks(sh("docker", "exec", container, *words))
 
 
+@named
 def stop(container: str) -> Command:
     """Stop one container, with the grace that compose.yaml gives it, and remove it."""
     return script('docker stop "$1" >/dev/null; docker rm "$1" >/dev/null', container)
 
 
+@named
 def halt(container: str) -> Command:
     """Stop one container that serves nobody; it may start again."""
     return sh("docker", "stop", container)
 
 
+@named
 def discard(container: str) -> Command:
     """Remove a container that never served, at once."""
     return sh("docker", "rm", "--force", container)
 
 
+@named
 def sweep(layout: Layout, release: str) -> Command:
     """Remove every container of a release that does not serve, at once."""
     return script(
@@ -174,12 +186,14 @@ def sweep(layout: Layout, release: str) -> Command:
     )
 
 
+@named
 def run_inside(container: str, words: Sequence[str], *, tty: bool = False) -> Command:
     """Run a command in a container that runs already."""
     flags = ["--interactive", *(["--tty"] if tty else [])]
     return sh("docker", "exec", *flags, container, *words)
 
 
+@named
 def manage(
     layout: Layout, release: str, name: str, words: Sequence[str], *, tty: bool
 ) -> Command:
@@ -204,6 +218,7 @@ def manage(
     )
 
 
+@named
 def managing(layout: Layout) -> Command:
     """Print each command of `manage` that runs or is about to, and where, one a line."""
     labels = (
@@ -215,6 +230,7 @@ def managing(layout: Layout) -> Command:
     return looks(sh("docker", "ps", "--all", *filters, "--format", form))
 
 
+@named
 def interrupt(name: str) -> Command:
     """End a container of `manage` as Ctrl-C does, and by force 5 s later."""
     return script(
@@ -229,6 +245,7 @@ def interrupt(name: str) -> Command:
     )
 
 
+@named
 def last_lines(container: str, count: int) -> Command:
     """The container's last lines, both outputs, and how it stands."""
     command = script(

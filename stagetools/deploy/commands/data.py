@@ -10,6 +10,7 @@ from stagetools.deploy.layout import Layout
 from stagetools.deploy.shell import (
     Command,
     looks,
+    named,
     prints,
     script,
     script_file,
@@ -21,6 +22,7 @@ __all__ = ["copy", "discard", "retire", "seed", "snapshot_age"]
 _AS_ACCOUNT = script_text("as_account.sh")
 
 
+@named
 def seed(
     layout: Layout, release: str, *, live: PurePosixPath, snapshot: str
 ) -> Command:
@@ -44,6 +46,7 @@ def seed(
     )
 
 
+@named
 def copy(layout: Layout, release: str, *, live: PurePosixPath) -> Command:
     """Bring the release's directory to what the live one is, on the disk when it returns.
 
@@ -64,6 +67,7 @@ def copy(layout: Layout, release: str, *, live: PurePosixPath) -> Command:
     )
 
 
+@named
 def discard(layout: Layout, release: str) -> Command:
     """Remove the directory of a release that never served."""
     return script(
@@ -77,6 +81,7 @@ def discard(layout: Layout, release: str) -> Command:
     )
 
 
+@named
 def retire(layout: Layout, *, live: PurePosixPath) -> Command:
     """Keep the databases of directories that are not live any more, and let these go.
 
@@ -93,6 +98,7 @@ def retire(layout: Layout, *, live: PurePosixPath) -> Command:
     )
 
 
+@named
 def snapshot_age(layout: Layout, snapshot: str) -> Command:
     """Print how many seconds ago a snapshot was made; fails when it is not there."""
     command = script(

@@ -1,11 +1,12 @@
 """Asking a release's own image about the database: `python -m stagetools.database`."""
 
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from stagetools.database import protocol
 from stagetools.deploy.commands.compose import Overlay, compose_words
 from stagetools.deploy.layout import Layout
-from stagetools.deploy.shell import Command, prints, script, sh
+from stagetools.deploy.shell import Command, named, prints, script, sh
 
 __all__ = ["Overlay", "end", "run"]
 
@@ -31,11 +32,13 @@ def _container(layout: Layout) -> str:
     return f"{layout.system.container}-database"
 
 
+@named
 def end(layout: Layout) -> Command:
     """End whatever `run` started and left running."""
     return sh("docker", "rm", "--force", _container(layout))
 
 
+@named
 def run(
     layout: Layout,
     release: str,
@@ -47,6 +50,7 @@ def run(
 
     Its name is always the same: what an interrupted deploy left running is ended first, so
     that two migrations never meet. `data` is a database directory other than the release's.
+    What it says is named by its word: `database.migrate`, or `rehearsal.migrate`.
     """
     name = _container(layout)
     once = ("--progress", "quiet", "run", "--rm", "--no-deps", "--no-TTY")
@@ -63,5 +67,7 @@ def run(
         *("--name", name, "web", "python", "-m", "stagetools.database"),
         *words,
     )
+    room = "rehearsal" if overlay == "rehearse" else "database"
+    named_for = replace(command, name=f"{room}.{words[0]}")
     examples = _EXAMPLES.get(words[0], ())
-    return prints(command, "\n".join(map(protocol.line, examples)))
+    return prints(named_for, "\n".join(map(protocol.line, examples)))

@@ -1,16 +1,18 @@
 """The installation's environment file: read, changed and written on the server."""
 
 from stagetools.deploy.layout import Layout
-from stagetools.deploy.shell import Command, looks, script
+from stagetools.deploy.shell import Command, looks, named, script
 
 __all__ = ["approve", "read", "write"]
 
 
+@named
 def read(layout: Layout) -> Command:
     """Print the environment file."""
     return looks(script('cat "$1"', layout.env_file))
 
 
+@named
 def write(layout: Layout, size: int) -> Command:
     """Replace the environment file by standard input, of `size` bytes, whole or not at all.
 
@@ -28,6 +30,7 @@ def write(layout: Layout, size: int) -> Command:
     )
 
 
+@named
 def approve(layout: Layout) -> Command:
     """Forget the environment file from before `write`."""
     return script('rm -f "$1.before"', layout.env_file)

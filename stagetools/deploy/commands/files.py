@@ -3,11 +3,12 @@
 from pathlib import PurePosixPath
 
 from stagetools.deploy.layout import Layout
-from stagetools.deploy.shell import Command, looks, loosely, script, script_file
+from stagetools.deploy.shell import Command, looks, loosely, named, script, script_file
 
 __all__ = ["arrived", "read_text", "receive_part", "receive_tree", "write_text"]
 
 
+@named
 def arrived(layout: Layout, digest: str) -> Command:
     """Print how many bytes of an archive have arrived, and their SHA-256; 0 where none has."""
     command = script(
@@ -19,11 +20,13 @@ def arrived(layout: Layout, digest: str) -> Command:
     return looks(command)
 
 
+@named
 def receive_part(layout: Layout, digest: str, *, have: int) -> Command:
     """Append standard input to the first `have` bytes of an archive that have arrived."""
     return loosely(script_file("receive_part.sh", layout.incoming(digest), have))
 
 
+@named
 def receive_tree(
     layout: Layout, release: str, *, base: str, digest: str = ""
 ) -> Command:
@@ -42,6 +45,7 @@ def receive_tree(
     return loosely(command)
 
 
+@named
 def write_text(path: PurePosixPath, *, mode: str = "0644") -> Command:
     """Replace a file by what comes on standard input, whole or not at all."""
     return script(
@@ -53,6 +57,7 @@ def write_text(path: PurePosixPath, *, mode: str = "0644") -> Command:
     )
 
 
+@named
 def read_text(path: PurePosixPath) -> Command:
     """Print a file, or nothing where there is none."""
     return looks(script('test ! -f "$1" || cat "$1"', path))

@@ -3,11 +3,12 @@
 import re
 
 from stagetools.deploy.layout import Layout
-from stagetools.deploy.shell import Command, looks, script, sh
+from stagetools.deploy.shell import Command, looks, named, script, sh
 
 __all__ = ["journal"]
 
 
+@named
 def journal(
     layout: Layout, *, tail: int, follow: bool, since: str, grep: str
 ) -> Command:

@@ -1,7 +1,7 @@
 """The server's one proxy: its files, its authority for certificates, exceptions from it."""
 
 from stagetools.deploy.layout import PROXY_DIR, Layout
-from stagetools.deploy.shell import Command, script, script_file
+from stagetools.deploy.shell import Command, named, script, script_file
 
 __all__ = ["REFUSED", "ensure", "except_site", "visit"]
 
@@ -9,6 +9,7 @@ REFUSED = 65
 """The exit status when Caddy does not accept a configuration; the one before stays."""
 
 
+@named
 def ensure(authority: str, version: int) -> Command:
     """Unpack the proxy's files from standard input (a tar), and start or renew it.
 
@@ -18,6 +19,7 @@ def ensure(authority: str, version: int) -> Command:
     return _proxy("ensure", authority, version)
 
 
+@named
 def except_site(layout: Layout, snippet: str, *root: str) -> Command:
     """Serve the installation by a snippet of its own; an empty one ends that.
 
@@ -31,6 +33,7 @@ def _proxy(*words: object) -> Command:
     return script_file("proxy.sh", PROXY_DIR, REFUSED, *words)
 
 
+@named
 def visit(container: str, url: str, limit: float) -> Command:
     """Ask for the page once, from the server itself, so that its certificate is made.
 

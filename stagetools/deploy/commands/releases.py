@@ -1,17 +1,19 @@
 """What a server keeps of its releases: listing, naming again, pruning."""
 
 from stagetools.deploy.layout import Layout
-from stagetools.deploy.shell import Command, looks, script, script_file
+from stagetools.deploy.shell import Command, looks, named, script, script_file
 
 __all__ = ["again", "prune", "records"]
 
 
+@named
 def records(layout: Layout) -> Command:
     """Every record, a line of JSON each, the newest first, with the size of its image."""
     command = script_file("records.sh", layout.releases_dir, layout.system.name)
     return looks(command)
 
 
+@named
 def again(layout: Layout, old: str, new: str) -> Command:
     """Give an older release's image and files a new name, under which they serve again."""
     return script(
@@ -28,6 +30,7 @@ def again(layout: Layout, old: str, new: str) -> Command:
     )
 
 
+@named
 def prune(
     layout: Layout, *, serving: str, keep: int, snapshots: int, cache: str
 ) -> Command:

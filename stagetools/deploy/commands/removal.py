@@ -1,11 +1,12 @@
 """Taking an installation, or its lock, away."""
 
 from stagetools.deploy.layout import ROOT, WEB_DIR, Layout
-from stagetools.deploy.shell import Command, prints, script_file
+from stagetools.deploy.shell import Command, named, prints, script_file
 
 __all__ = ["remove", "unlock"]
 
 
+@named
 def remove(layout: Layout) -> Command:
     """Remove containers, images, site, account and files; keep the database in a safe place."""
     command = script_file(
@@ -22,6 +23,7 @@ def remove(layout: Layout) -> Command:
     return prints(command, "its database is kept as <copy>")
 
 
+@named
 def unlock(layout: Layout) -> Command:
     """End the lock's holder, and say whose it was."""
     return script_file("unlock.sh", layout.fence)

@@ -8,6 +8,7 @@ from stagetools.deploy.shell import (
     Command,
     looks,
     loosely,
+    named,
     prints,
     script,
     script_file,
@@ -29,6 +30,7 @@ __all__ = [
 DAEMON_JSON = "/etc/docker/daemon.json"
 
 
+@named
 def look(layout: Layout) -> Command:
     """Print what the steps decide on, one `key=value` a line; changes nothing."""
     command = script_file(
@@ -46,27 +48,32 @@ def look(layout: Layout) -> Command:
     return looks(command)
 
 
+@named
 def install(packages: Sequence[str]) -> Command:
     """Install Debian packages, waiting for another installer to finish first."""
     return loosely(script_file("install.sh", *packages, after="apt.sh"))
 
 
+@named
 def docker_repository(os: str, codename: str) -> Command:
     """Add Docker's own apt repository, as docs.docker.com/engine/install/debian has it."""
     command = script_file("docker_repository.sh", os, codename, after="apt.sh")
     return loosely(command)
 
 
+@named
 def daemon_json() -> Command:
     """Print the engine's own configuration file, or nothing where there is none."""
     return looks(script('test ! -f "$1" || cat "$1"', DAEMON_JSON))
 
 
+@named
 def swarm() -> Command:
     """Print `active` on a server that is part of a swarm, which excludes live-restore."""
     return looks(sh("docker", "info", "--format", "{{.Swarm.LocalNodeState}}"))
 
 
+@named
 def set_engine(version: int, restore: str) -> Command:
     """Give the engine what sites share, and its daemon.json anew from standard input, if any.
 
@@ -75,6 +82,7 @@ def set_engine(version: int, restore: str) -> Command:
     return prints(script_file("engine.sh", version, restore), restore)
 
 
+@named
 def ensure_account(layout: Layout) -> Command:
     """The installation's user, directories and secrets; says `created` for what was missing."""
     return script_file(
@@ -92,6 +100,7 @@ def ensure_account(layout: Layout) -> Command:
     )
 
 
+@named
 def hold_lock(layout: Layout, who: str, wait: float, token: str) -> Command:
     """Say `held` and hold the lock while this process hears from us; else say who has it.
 
@@ -116,16 +125,19 @@ def hold_lock(layout: Layout, who: str, wait: float, token: str) -> Command:
     )
 
 
+@named
 def addresses() -> Command:
     """The server's own addresses, parted by spaces."""
     return looks(sh("hostname", "--all-ip-addresses"))
 
 
+@named
 def resolve(domain: str) -> Command:
     """The addresses that the server's resolver has for a domain, a line each."""
     return looks(script("getent ahosts \"$1\" | cut -d' ' -f1 | sort -u", domain))
 
 
+@named
 def uptime() -> Command:
     """Since when the server runs, as a person reads it."""
     return looks(sh("uptime", "--pretty"))

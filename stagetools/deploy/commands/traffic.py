@@ -3,7 +3,14 @@
 from collections.abc import Sequence
 
 from stagetools.deploy.layout import WEB_DIR, Layout
-from stagetools.deploy.shell import Command, loosely, script, script_file, script_text
+from stagetools.deploy.shell import (
+    Command,
+    loosely,
+    named,
+    script,
+    script_file,
+    script_text,
+)
 
 __all__ = [
     "LATE",
@@ -22,6 +29,7 @@ TAKEN = 65
 """The exit status of `claim_domains` when another installation has a domain."""
 
 
+@named
 def claim_domains(
     layout: Layout, domains: Sequence[str], *, tls: bool, max_body: int
 ) -> Command:
@@ -49,6 +57,7 @@ def _limit(max_body: int) -> str:
     return f"max_body_{max_body}_{min(max((max_body - 1).bit_length(), 20), 40)}"
 
 
+@named
 def switch(layout: Layout, release: str, *, held: str = "") -> Command:
     """Send all new requests to the release: one rename(2), on disk before it returns.
 
@@ -68,6 +77,7 @@ def switch(layout: Layout, release: str, *, held: str = "") -> Command:
     )
 
 
+@named
 def switch_back(layout: Layout, release: str, *, forget: str) -> Command:
     """Send all new requests to a release that has served before, and still runs.
 
@@ -86,6 +96,7 @@ def switch_back(layout: Layout, release: str, *, forget: str) -> Command:
     )
 
 
+@named
 def hold(layout: Layout, release: str, container: str, limit: int) -> Command:
     """Let visitors wait at the proxy, for so many seconds at most; 0 is no limit.
 
@@ -99,11 +110,13 @@ def hold(layout: Layout, release: str, container: str, limit: int) -> Command:
     )
 
 
+@named
 def resume(layout: Layout) -> Command:
     """Let the held release go on; or remove it, where another one serves already."""
     return script_file("resume.sh", layout.site_dir, layout.hold_file)
 
 
+@named
 def drain(layout: Layout, release: str, limit: int) -> Command:
     """Wait until no connection to the release's socket is left; print `busy N` if N stay.
 

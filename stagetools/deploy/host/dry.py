@@ -137,6 +137,8 @@ class DryHost:
 
     def _show(self, command: Command) -> None:
         exact = as_root(command) if self._sudo else command
+        if command.name:
+            self._detail(f"# {command.name}")
         self._detail(f"$ {exact.text}")
 
     def _detail(self, text: str) -> None:

@@ -179,6 +179,7 @@ class FabricHost:
                 else f"{self.address}: ended by a signal",
                 status=status,
                 output=last.strip(),
+                command=command.name,
             )
         return "".join(lines)
 

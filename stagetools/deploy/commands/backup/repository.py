@@ -2,7 +2,7 @@
 
 from stagetools.deploy.commands.backup.setup import script_path
 from stagetools.deploy.layout import Layout
-from stagetools.deploy.shell import Command, looks, prints, sh
+from stagetools.deploy.shell import Command, looks, named, prints, sh
 
 __all__ = ["drill", "dump", "key", "listed", "make", "watch"]
 
@@ -13,12 +13,14 @@ def _asked(layout: Layout, *words: object) -> Command:
     return sh("sh", script_path(layout), *words)
 
 
+@named
 def make(layout: Layout) -> Command:
     """Make a backup by hand."""
     command = _asked(layout, "make", "hand", _PATIENCE)
     return prints(command, "made=<backup> database=0 rows=0 media=0 added=0")
 
 
+@named
 def drill(layout: Layout) -> Command:
     """Read the latest backup as if it were restored."""
     return prints(
@@ -26,22 +28,26 @@ def drill(layout: Layout) -> Command:
     )
 
 
+@named
 def listed(layout: Layout) -> Command:
     """Print every backup, and the snapshots beside them."""
     return looks(_asked(layout, "list"))
 
 
+@named
 def watch(layout: Layout) -> Command:
     """Print how the backups stand; next to nothing where they were never set up."""
     script = script_path(layout)
     return looks(sh("sh", "-c", 'test ! -f "$1" || exec sh "$1" watch', "sh", script))
 
 
+@named
 def key(layout: Layout) -> Command:
     """Print the key that opens the backups."""
     return looks(_asked(layout, "key"))
 
 
+@named
 def dump(layout: Layout, backup: str) -> Command:
     """Print a backup as a tar file."""
     return looks(_asked(layout, "dump", backup))

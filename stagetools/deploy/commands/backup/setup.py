@@ -5,7 +5,14 @@ import shlex
 from pathlib import PurePosixPath
 
 from stagetools.deploy.layout import Layout
-from stagetools.deploy.shell import Command, loosely, prints, script_file, script_text
+from stagetools.deploy.shell import (
+    Command,
+    loosely,
+    named,
+    prints,
+    script_file,
+    script_text,
+)
 
 __all__ = ["BAD_CALENDAR", "digest", "install", "script_path"]
 
@@ -18,6 +25,7 @@ def script_path(layout: Layout) -> PurePosixPath:
     return layout.overlays_dir / "backup.sh"
 
 
+@named
 def install(layout: Layout, *, calendar: str, drills: str, keep: str) -> Command:
     """Leave all that backups need; print `key` where a key was made.
 
