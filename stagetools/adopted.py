@@ -143,13 +143,13 @@ def _united(*lists: Iterable[str]) -> list[str]:
 
 def _databases(own: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
     """Ours is the default; what it says of transactions and tests stays as it was."""
-    kept = ("ATOMIC_REQUESTS", "TEST", "TIME_ZONE")
+    options = ("ATOMIC_REQUESTS", "TEST", "TIME_ZONE")
     default = own.get("default", {})
     return {
         **own,
         "default": {
             **ours["default"],
-            **{name: default[name] for name in kept if name in default},
+            **{name: default[name] for name in options if name in default},
         },
     }
 

@@ -50,15 +50,15 @@ def keep_hashed_files(static_root: Path, archive: Path) -> None:
     Whoever prunes the archive goes by the time of modification.
     """
     for file in _hashed_files(static_root):
-        kept = archive / file.relative_to(static_root)
-        if kept.exists():
-            kept.touch()
+        archived = archive / file.relative_to(static_root)
+        if archived.exists():
+            archived.touch()
             continue
-        kept.parent.mkdir(parents=True, exist_ok=True)
+        archived.parent.mkdir(parents=True, exist_ok=True)
         # never half a file under its name, nor two releases that write the same part
-        part = kept.with_name(f"{kept.name}.{secrets.token_hex(4)}.part")
+        part = archived.with_name(f"{archived.name}.{secrets.token_hex(4)}.part")
         shutil.copyfile(file, part)
-        part.replace(kept)
+        part.replace(archived)
 
 
 def _hashed_files(root: Path) -> Iterator[Path]:

@@ -6,23 +6,24 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from aaa_env_setup import SYSTEM
 from invoke import Collection, task
 from invoke.main import program
 
-from aaa_env_setup import SYSTEM
 from stagetools.deploy.config import load, remember
 from stagetools.deploy.host.dry import DryTerminal
 from stagetools.deploy.tasks import (
     backing_up,
     environment,
+    inspect,
     pipeline,
     readiness,
     relaunch,
     removal,
-    running,
 )
+from stagetools.deploy.tasks.rollback import roll_back
 from stagetools.deploy.tasks.session import open_session
-from stagetools.deploy.terminal import Terminal, number, told
+from stagetools.deploy.terminal import Terminal, number, reports_errors
 from stagetools.deploy.tree import read_tree
 from stagetools.deploy.typed import take
 from stagetools.errors import UsageError
@@ -72,7 +73,7 @@ def stage_named(
     | DRY
     | {"allow_breaking": "Migrate also what the live release is not compatible with."}
 )
-@told
+@reports_errors
 def deploy(
     context,
     stage="prod",
@@ -105,7 +106,7 @@ def deploy(
         "restore_database": "Restore the snapshot from before the later migrations.",
     }
 )
-@told
+@reports_errors
 def rollback(
     context,
     stage="prod",
@@ -121,21 +122,19 @@ def rollback(
     with open_session(
         **stage_named(stage, yes=yes, dry=dry_run, verbose=verbose)
     ) as opened:
-        relaunch.rollback(
-            opened, to=to, restore_database=restore_database, wait=seconds
-        )
+        roll_back(opened, to=to, restore_database=restore_database, wait=seconds)
 
 
 @task(help=dict(STAGE))
-@told
+@reports_errors
 def releases(context, stage="prod"):
     """List the releases that are kept: when, by whom, from which commit."""
     with open_session(**stage_named(stage)) as opened:
-        running.releases(opened)
+        inspect.releases(opened)
 
 
 @task(help=STAGE | WAIT | DRY)
-@told
+@reports_errors
 def restart(context, stage="prod", wait="0", dry_run=False, verbose=False):
     """Serve the same release from a new container; no request fails."""
     seconds = number("--wait", wait)
@@ -144,11 +143,11 @@ def restart(context, stage="prod", wait="0", dry_run=False, verbose=False):
 
 
 @task(help=STAGE | ACCEPT)
-@told
+@reports_errors
 def status(context, stage="prod", accept_host_key=""):
     """Say which release serves, since when, how healthy it is, and how full the disk is."""
     with open_session(**stage_named(stage), accept=accept_host_key) as opened:
-        running.status(opened)
+        inspect.status(opened)
 
 
 @task(
@@ -161,14 +160,14 @@ def status(context, stage="prod", accept_host_key=""):
         "json": "Each line as JSON, for another program.",
     }
 )
-@told
+@reports_errors
 def logs(
     context, stage="prod", tail="100", follow=False, since="", grep="", json=False
 ):
     """Show what the site has written: its requests, its warnings, its errors."""
     lines = number("--tail", tail)
     with open_session(**stage_named(stage)) as opened:
-        running.logs(
+        inspect.logs(
             opened, tail=lines, follow=follow, since=since, grep=grep, json=json
         )
 
@@ -177,23 +176,23 @@ def logs(
     positional=["command"],
     help=STAGE | {"command": "createsuperuser --email you@example.com"},
 )
-@told
+@reports_errors
 def manage(context, command="", stage="prod"):
     """Run a command of manage.py as the release that serves, in a container of its own."""
     with open_session(**stage_named(stage)) as opened:
-        sys.exit(running.manage(opened, command))
+        sys.exit(inspect.manage(opened, command))
 
 
 @task(help=dict(STAGE))
-@told
+@reports_errors
 def ssh(context, stage="prod"):
     """Open a shell on the server."""
     with open_session(**stage_named(stage)) as opened:
-        sys.exit(running.ssh(opened))
+        sys.exit(inspect.ssh(opened))
 
 
 @task(name="list", help=dict(STAGE))
-@told
+@reports_errors
 def env_list(context, stage="prod"):
     """List what the server's environment file holds, its values masked."""
     with open_session(**stage_named(stage)) as opened:
@@ -201,7 +200,7 @@ def env_list(context, stage="prod"):
 
 
 @task(name="get", positional=["key"], help=STAGE | {"key": "The name of a value."})
-@told
+@reports_errors
 def env_get(context, key, stage="prod"):
     """Print one value of the server's environment file, as it is."""
     with open_session(**stage_named(stage)) as opened:
@@ -213,7 +212,7 @@ def env_get(context, key, stage="prod"):
     iterable=["value"],
     help=STAGE | DRY | {"value": "KEY=VALUE, or KEY to be asked; as many as you like."},
 )
-@told
+@reports_errors
 def env_set(context, value, stage="prod", dry_run=False, verbose=False):
     """Set values on the server, and serve the release with them; no request fails."""
     with open_session(**stage_named(stage, dry=dry_run, verbose=verbose)) as opened:
@@ -225,7 +224,7 @@ def env_set(context, value, stage="prod", dry_run=False, verbose=False):
     positional=["key"],
     help=STAGE | DRY | {"key": "The name of a value."},
 )
-@told
+@reports_errors
 def env_unset(context, key, stage="prod", dry_run=False, verbose=False):
     """Remove a value from the server, and serve the release without it."""
     with open_session(**stage_named(stage, dry=dry_run, verbose=verbose)) as opened:
@@ -240,7 +239,7 @@ def env_unset(context, key, stage="prod", dry_run=False, verbose=False):
         "verify": "Read the latest backup as if it were restored, and make none.",
     }
 )
-@told
+@reports_errors
 def backup(
     context, stage="prod", key=False, verify=False, dry_run=False, verbose=False
 ):
@@ -257,7 +256,7 @@ def backup(
 
 
 @task(help=dict(STAGE))
-@told
+@reports_errors
 def backups(context, stage="prod"):
     """List the backups: when, how large, of which kind, where, and when a drill read them."""
     with open_session(**stage_named(stage)) as opened:
@@ -265,7 +264,7 @@ def backups(context, stage="prod"):
 
 
 @task(help=dict(STAGE))
-@told
+@reports_errors
 def unlock(context, stage="prod"):
     """End a task that holds the stage's lock, after saying whose it is."""
     with open_session(**stage_named(stage)) as opened:
@@ -277,7 +276,7 @@ def unlock(context, stage="prod"):
     | DRY
     | {"name": "The installation's whole name, in place of being asked for it."}
 )
-@told
+@reports_errors
 def remove(context, stage="prod", name="", dry_run=False, verbose=False):
     """Take a stage away from its server; a last copy of its database is kept there."""
     with open_session(**stage_named(stage, dry=dry_run, verbose=verbose)) as opened:
@@ -285,7 +284,7 @@ def remove(context, stage="prod", name="", dry_run=False, verbose=False):
 
 
 @task(help={"port": "Where to serve; 8000 unless given."})
-@told
+@reports_errors
 def dev(context, port="8000"):
     """Migrate this machine's database and serve the site on localhost."""
     where = str(number("--port", port, least=1))
@@ -295,14 +294,14 @@ def dev(context, port="8000"):
 
 
 @task(help={"only": "Only tests whose name contains this word."})
-@told
+@reports_errors
 def test(context, only=""):  # noqa: PT028 - a task, not a test
     """Run the project's tests."""
     local(*readiness.words_of_tests(ROOT), *(["-k", only] if only else []))
 
 
 @task
-@told
+@reports_errors
 def check(context):
     """Say what still keeps the working tree from being deployed, and how to fix it."""
     say = Terminal().say

@@ -106,7 +106,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 TASKS = {
     f"deploy.tasks.{name}"
     for name in (
-        *("pipeline", "relaunch", "running", "removal", "environment"),
+        *("pipeline", "rollback", "relaunch", "inspect", "removal", "environment"),
         *("backing_up",),
     )
 }

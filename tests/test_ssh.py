@@ -11,7 +11,7 @@ import pytest
 
 from stagetools.deploy.config import StageConfig
 from stagetools.deploy.host.dry import DryTerminal
-from stagetools.deploy.host.keys import explained
+from stagetools.deploy.host.keys import connection_errors
 from stagetools.deploy.host.ssh import FabricHost, _connection, _Started
 from stagetools.deploy.shell import sh
 from stagetools.deploy.tasks import session
@@ -77,7 +77,7 @@ def test_who_has_no_key_is_told_how_to_make_one_and_where_to_put_it(words) -> No
         pytest.raises(
             ConnectionFailed, match="accepted no SSH key of this machine"
         ) as caught,
-        explained("root@shop.test", 2222, lambda: True),
+        connection_errors("root@shop.test", 2222, lambda: True),
     ):
         raise nothing_offered
     for typed in (
@@ -91,7 +91,7 @@ def test_who_has_no_key_is_told_how_to_make_one_and_where_to_put_it(words) -> No
 def test_what_is_no_ssh_server_is_not_told_of_keys() -> None:
     with (
         pytest.raises(ConnectionFailed) as caught,
-        explained("root@shop.test", 22, lambda: False),
+        connection_errors("root@shop.test", 22, lambda: False),
     ):
         raise paramiko.SSHException("Error reading SSH protocol banner")
     assert caught.value.remedy == "Is that an SSH server?"
@@ -100,7 +100,7 @@ def test_what_is_no_ssh_server_is_not_told_of_keys() -> None:
 def test_whose_key_is_refused_is_told_how_to_give_it_to_the_server() -> None:
     with (
         pytest.raises(ConnectionFailed, match="refused every SSH key") as caught,
-        explained("ann@shop.test", 22, lambda: True),
+        connection_errors("ann@shop.test", 22, lambda: True),
     ):
         raise paramiko.AuthenticationException
     assert "ssh-copy-id ann@shop.test" in caught.value.remedy

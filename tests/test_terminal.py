@@ -21,8 +21,8 @@ from stagetools.deploy.host.dry import WOULD, DryHost, DryTerminal
 from stagetools.deploy.shell import Command, looks, prints, sh
 from stagetools.deploy.steps import Outcome, changed
 from stagetools.deploy.tasks.on_copy import OnCopy
-from stagetools.deploy.tasks.relaunch import Rollback
-from stagetools.deploy.terminal import Terminal, number, told, uninterrupted
+from stagetools.deploy.tasks.rollback import Rollback
+from stagetools.deploy.terminal import Terminal, number, reports_errors, uninterrupted
 from stagetools.errors import CommandFailed, LockHeld, StageError, UsageError
 from tests.steps.scripted import ScriptedHost
 
@@ -104,7 +104,7 @@ def test_what_a_site_wrote_gives_a_terminal_no_orders(desk, output, capsys) -> N
     error = StageError("Start: it ended.")
     error.__cause__ = CommandFailed("", status=1, output=HOSTILE)
     with pytest.raises(SystemExit):
-        told(lambda: (_ for _ in ()).throw(error))()
+        reports_errors(lambda: (_ for _ in ()).throw(error))()
     desk.say(HOSTILE)
     for said in (output.getvalue(), capsys.readouterr().err):
         assert "abc" in said
@@ -203,7 +203,7 @@ def test_a_secret_that_nobody_gives_is_not_an_empty_one(log, monkeypatch) -> Non
 
 
 def ends(error: BaseException, capsys) -> tuple[int, str]:
-    @told
+    @reports_errors
     def task() -> None:
         raise error
 
@@ -286,7 +286,7 @@ def test_what_nobody_foresaw_ends_in_words_too(capsys, monkeypatch) -> None:
 def test_whoever_looks_for_a_mistake_may_have_the_traceback(monkeypatch) -> None:
     monkeypatch.setenv("STAGETOOLS_TRACEBACK", "1")
 
-    @told
+    @reports_errors
     def task() -> None:
         raise RuntimeError("no such thing")
 
@@ -316,8 +316,8 @@ def test_a_reader_who_goes_ends_no_task_in_its_midst() -> None:
     """`inv deploy | head`: what was begun goes on, unseen, and without a complaint."""
     code = """
 import sys, time
-from stagetools.deploy.terminal import Terminal, told
-@told
+from stagetools.deploy.terminal import Terminal, reports_errors
+@reports_errors
 def task():
     terminal = Terminal()
     for number in range(40):
@@ -353,7 +353,7 @@ def test_a_long_line_is_not_broken(capsys, monkeypatch) -> None:
 
 
 def test_a_task_keeps_its_name_and_its_help() -> None:
-    @told
+    @reports_errors
     def deploy() -> None:
         """Put it there."""
 

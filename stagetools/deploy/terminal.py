@@ -23,7 +23,14 @@ from rich.text import Text
 from stagetools.deploy.steps import Outcome
 from stagetools.errors import CommandFailed, StageError, UsageError
 
-__all__ = ["Step", "Terminal", "ignore_interrupts", "number", "told", "uninterrupted"]
+__all__ = [
+    "Step",
+    "Terminal",
+    "ignore_interrupts",
+    "number",
+    "reports_errors",
+    "uninterrupted",
+]
 
 _TAIL = 6  # lines of a running command shown below its step
 _TITLE = 10  # columns
@@ -245,7 +252,7 @@ def ignore_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def told(task: Callable[..., None]) -> Callable[..., None]:
+def reports_errors(task: Callable[..., None]) -> Callable[..., None]:
     """Let a task end in words and an exit status, never in a traceback."""
 
     @wraps(task)

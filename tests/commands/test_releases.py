@@ -380,7 +380,7 @@ def test_an_older_release_is_named_again_with_its_image(
     at, docker, layout, make
 ) -> None:
     make(R1)
-    steps.again(at(docker), R1, R2)
+    steps.duplicate(at(docker), R1, R2)
     assert f"shop_prod:{R2}" in images(docker)
     again = docker.at(layout.source(R2))
     assert (again / "manage.py").read_text() == R1
@@ -394,6 +394,6 @@ def test_naming_again_goes_over_what_an_interruption_left(
     part = docker.at(f"{layout.source(R2)}.part")
     part.mkdir()
     (part / "half").write_text("")
-    steps.again(at(docker), R1, R2)
+    steps.duplicate(at(docker), R1, R2)
     assert [p.name for p in docker.at(layout.source(R2)).iterdir()] == ["manage.py"]
     assert not part.exists()

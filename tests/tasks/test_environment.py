@@ -133,7 +133,7 @@ class Desk:
         monkeypatch.setattr(server, "ensure_account", self.prepare)
         monkeypatch.setattr(environment, "locked", lambda *_: nullcontext())
         monkeypatch.setattr(Session, "under", lambda stage, _: stage)
-        monkeypatch.setattr(relaunch, "serve_again", self.serve_again)
+        monkeypatch.setattr(relaunch, "launch", self.launch)
         config = StageConfig(stage_name="prod", domains=("a.test",))
         terminal = Terminal(Console(file=self.output, width=200))
         self.session = Session(self.machine, LAYOUT, config, terminal)
@@ -143,7 +143,7 @@ class Desk:
     def prepare(self, *_: object) -> None:
         self.prepared += 1
 
-    def serve_again(self, *_: object) -> str:
+    def launch(self, *_: object) -> str:
         self.served.append(self.path.read_text())
         if self.refusal:
             raise self.refusal
@@ -260,8 +260,8 @@ def test_a_value_that_serves_already_is_kept_when_something_fails_later(desk) ->
         desk.facts = replace(desk.facts, release="R2")
         raise StageError("Drain: no.")
 
-    desk.serve_again = fail_after_switch
-    relaunch.serve_again = fail_after_switch
+    desk.launch = fail_after_switch
+    relaunch.launch = fail_after_switch
     with pytest.raises(StageError) as caught:
         environment.set_values(desk.session, ["A=2"])
     assert 'A="2"' in desk.path.read_text()
@@ -273,13 +273,13 @@ def test_while_nothing_is_approved_the_one_before_is_kept_on_the_server(desk) ->
     desk.facts = replace(desk.facts, release="R1")
     kept: list[str] = []
     desk.refusal = StageError("No.")
-    seen = desk.serve_again
+    seen = desk.launch
 
-    def serve_again(*words: object) -> str:
+    def launch(*words: object) -> str:
         kept.append(desk.before.read_text())
         return seen(*words)
 
-    relaunch.serve_again = serve_again
+    relaunch.launch = launch
     with pytest.raises(StageError):
         environment.set_values(desk.session, ["A=2"])
     assert kept == [TEXT]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from stagetools.deploy.steps import lock
-from stagetools.deploy.tasks import on_copy, relaunch
+from stagetools.deploy.tasks import on_copy, relaunch, rollback
 from stagetools.deploy.tasks.change import Change
 from stagetools.deploy.tasks.pipeline import Deploy
 from stagetools.deploy.tree import read_tree
@@ -17,7 +17,7 @@ from tests.steps.conftest import OLD
 from tests.steps.scripted import Answer, failure
 from tests.steps.world import Half, Scene, World
 from tests.tasks.test_deploy import BREAKING, MIGRATES
-from tests.tasks.test_relaunch import NONE, RECORDS, UNKNOWN
+from tests.tasks.test_rollback import NONE, RECORDS, UNKNOWN
 
 NEW = "20260131-080000-new"
 KNOWN = "".join(f"1000\t{record.to_json()}\n" for record in RECORDS)
@@ -58,10 +58,10 @@ def play(layout, config, deployed, tmp_path, monkeypatch) -> Callable[..., Scene
         tasks: dict[str, Callable[[], None]] = {
             "a restart": partial(relaunch.restart, scene.session),
             "a restore": partial(
-                relaunch.rollback, scene.session, restore_database=True
+                rollback.roll_back, scene.session, restore_database=True
             ),
         }
-        rolls = partial(relaunch.rollback, scene.session)
+        rolls = partial(rollback.roll_back, scene.session)
         deploys = partial(deploy, scene)
         scene.error = None  # type: ignore[attr-defined]
         try:

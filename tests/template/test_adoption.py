@@ -301,7 +301,7 @@ def test_a_known_failure_has_its_remedy(said, advice):
     ],
 )
 def test_a_failed_test_is_named_in_what_to_type(said, option):
-    assert readiness._explained(f"...\n{said}", "inv test{0}").endswith(
+    assert readiness._with_advice(f"...\n{said}", "inv test{0}").endswith(
         f"  → inv test{option}"
     )
 

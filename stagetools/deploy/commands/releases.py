@@ -3,7 +3,7 @@
 from stagetools.deploy.layout import Layout
 from stagetools.deploy.shell import Command, looks, named, script, script_file
 
-__all__ = ["again", "prune", "records"]
+__all__ = ["duplicate", "prune", "records"]
 
 
 @named
@@ -14,7 +14,7 @@ def records(layout: Layout) -> Command:
 
 
 @named
-def again(layout: Layout, old: str, new: str) -> Command:
+def duplicate(layout: Layout, old: str, new: str) -> Command:
     """Give an older release's image and files a new name, under which they serve again."""
     return script(
         """

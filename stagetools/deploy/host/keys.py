@@ -12,7 +12,7 @@ import paramiko
 from stagetools.deploy.limits import CONNECT
 from stagetools.errors import ConnectionFailed, UsageError
 
-__all__ = ["Confirm", "explained", "fingerprint", "verify_host_keys"]
+__all__ = ["Confirm", "connection_errors", "fingerprint", "verify_host_keys"]
 
 Confirm = Callable[[str], bool]
 """A question to a person, and whether the answer is yes."""
@@ -48,22 +48,22 @@ class _Unknown(paramiko.MissingHostKeyPolicy):  # type: ignore[misc]
     def missing_host_key(
         self, client: object, hostname: str, key: paramiko.PKey
     ) -> None:
-        print_ = fingerprint(key)
+        offered = fingerprint(key)
         if self.accept:
-            if self.accept != print_:
+            if self.accept != offered:
                 raise ConnectionFailed(
-                    f"{hostname} shows the host key {print_}, not {self.accept}.",
+                    f"{hostname} shows the host key {offered}, not {self.accept}.",
                     untouched="Nothing was sent to it.",
                     remedy="Compare with the fingerprint that your provider's console shows.",
                 )
         elif self.confirm is None:
             raise UsageError(
-                f"{hostname} is not known yet; its {key.get_name()} key is {print_}.",
+                f"{hostname} is not known yet; its {key.get_name()} key is {offered}.",
                 untouched="Nothing was sent to it.",
-                remedy=f"If your provider's console shows the same: --accept-host-key {print_}",
+                remedy=f"If your provider's console shows the same: --accept-host-key {offered}",
             )
         elif not self.confirm(
-            f"{hostname} is new here. Its key is {print_}. Trust it?"
+            f"{hostname} is new here. Its key is {offered}. Trust it?"
         ):
             raise ConnectionFailed(
                 f"{hostname} was not trusted.", untouched="Nothing was sent to it."
@@ -77,7 +77,7 @@ def _remember(path: Path, hostname: str, key: paramiko.PKey) -> None:
         file.write(f"{hostname} {key.get_name()} {key.get_base64()}\n")
 
 
-class explained:  # noqa: N801 - reads as a word: with explained(address, port)
+class connection_errors:  # noqa: N801 - it is called as a function is
     """Turn what a failed connection raises into words of the user's own world.
 
     `is_ssh` says whether an SSH server answered, so that only the login is left to fail.

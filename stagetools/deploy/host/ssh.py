@@ -21,7 +21,7 @@ import paramiko
 
 from stagetools.deploy.config import StageConfig
 from stagetools.deploy.host.host import OnLine, OnSent
-from stagetools.deploy.host.keys import Confirm, explained, verify_host_keys
+from stagetools.deploy.host.keys import Confirm, connection_errors, verify_host_keys
 from stagetools.deploy.limits import CONNECT
 from stagetools.deploy.shell import Command, as_root, sh
 from stagetools.errors import CommandFailed, ConnectionFailed, UsageError
@@ -45,7 +45,7 @@ def connect(
     connection = _connection(config)
     verify_host_keys(connection, accept, confirm)
     address = f"{connection.user}@{connection.host}"
-    with explained(address, connection.port, lambda: _answers(connection)):
+    with connection_errors(address, connection.port, lambda: _answers(connection)):
         connection.open()
     transport = connection.transport
     transport.set_keepalive(CONNECT.keepalive)
@@ -143,7 +143,7 @@ class FabricHost:
         on_line: OnLine | None = None,
         on_sent: OnSent | None = None,
     ) -> str:
-        with self._explained():
+        with self._loss_in_words():
             return self._run(command, stdin, on_line, on_sent)
 
     def _run(
@@ -184,13 +184,13 @@ class FabricHost:
         return "".join(lines)
 
     def start(self, command: Command) -> "_Started":
-        with self._explained():
+        with self._loss_in_words():
             channel = self._channel()
             channel.exec_command(self._rooted(command).text)
             return _Started(channel)
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _loss_in_words(self) -> Iterator[None]:
         """Whatever a lost connection raises, in words."""
         try:
             yield
@@ -206,7 +206,7 @@ class FabricHost:
     def interact(
         self, command: Command, *, terminal: bool, on_line: OnLine | None = None
     ) -> int:
-        with self._explained():
+        with self._loss_in_words():
             if not terminal:
                 return self._join(command, on_line)
             text = self._rooted(command).text

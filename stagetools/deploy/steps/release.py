@@ -18,7 +18,6 @@ from stagetools.errors import CommandFailed, StageError
 __all__ = [
     "SwitchedBack",
     "Unhealthy",
-    "again",
     "build",
     "configuration",
     "configure",
@@ -26,6 +25,7 @@ __all__ = [
     "cut_off",
     "discard",
     "drain_and_stop",
+    "duplicate",
     "hold",
     "known",
     "leave",
@@ -102,9 +102,9 @@ def build(site: Site, release: str, on_line: OnLine) -> Outcome:
     return changed(f"image {site.name}:{release}")
 
 
-def again(site: Site, old: str, new: str) -> Outcome:
+def duplicate(site: Site, old: str, new: str) -> Outcome:
     """Leave a release made of what `old` was made of, under a name of its own."""
-    site.run(releases.again(site.layout, old, new))
+    site.run(releases.duplicate(site.layout, old, new))
     return changed(f"{new} is {old} again")
 
 

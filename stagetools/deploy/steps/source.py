@@ -38,13 +38,15 @@ def upload(
     old = Manifest(())
     if to.base:
         old = Manifest.parse(site.run(files.read_text(site.layout.manifest(to.base))))
-    news, gone = tree.changed_since(old), tree.removed_since(old)
+    differing, dropped = tree.changed_since(old), tree.removed_since(old)
     # what changed is unlinked too: the base's file is the same inode
-    removed = b"".join(os.fsencode(path) + b"\0" for path in [*gone, *_paths(news)])
-    parts = [settings.encode(), os.fsencode(Manifest(news).text), removed]
+    removed = b"".join(
+        os.fsencode(path) + b"\0" for path in [*dropped, *_paths(differing)]
+    )
+    parts = [settings.encode(), os.fsencode(Manifest(differing).text), removed]
     stream = f"{' '.join(str(len(part)) for part in parts)}\n".encode()
     stream += b"".join(parts)
-    content, digest, had = archive(root, news), "", 0
+    content, digest, had = archive(root, differing), "", 0
     if len(content) > _AT_ONCE:
         digest, had = _send_archive(site, content, on_sent)
     else:
@@ -53,7 +55,7 @@ def upload(
     command = files.receive_tree(site.layout, to.release, base=base, digest=digest)
     site.run(command, stdin=stream, on_sent=on_sent)
     count = len(stream) + (len(content) - had if digest else 0)
-    sent = f"{len(news)} of {len(tree.entries)} files, {size(count)}"
+    sent = f"{len(differing)} of {len(tree.entries)} files, {size(count)}"
     sent += f" ({size(had)} had arrived before)" if had else ""
     return changed(f"{sent}{_not_sent(tree.left_out)}")
 

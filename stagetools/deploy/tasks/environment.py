@@ -55,12 +55,12 @@ def names(text: str) -> list[str]:
 
 def replaced(text: str, name: str, line: str) -> str:
     """The file with `line` in the place of the value, or at its end; all else as it was."""
-    kept, there = [], False
+    parts, there = [], False
     for found, raw in _items(text):
         if found == name:
             raw, there = "" if there else line, True
-        kept.append(raw)
-    whole = "".join(kept)
+        parts.append(raw)
+    whole = "".join(parts)
     if not there:
         whole += ("\n" if whole and not whole.endswith("\n") else "") + line
     if line and name not in names(whole):
@@ -158,7 +158,7 @@ def _change(session: Session, edit: Callable[[str], str], what: str) -> None:
             session.terminal.conclude(f"{what} on the server.")
             return
         try:
-            name = relaunch.serve_again(session, held, "env")
+            name = relaunch.launch(session, held, "env")
         except BaseException as error:
             with uninterrupted():
                 _put_back(ours, before, facts.release, error)

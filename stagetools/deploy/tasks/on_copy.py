@@ -154,8 +154,8 @@ class OnCopy(Change):
         self.session.run(traffic.resume(self.session.layout))
         self.retire()
         stopped = f"{old.release} stopped; " if old else ""
-        kept = self.session.layout.backups_dir
-        return changed(f"{stopped}its database is kept in {kept}")
+        where = self.session.layout.backups_dir
+        return changed(f"{stopped}its database is kept in {where}")
 
     def _resume(self) -> None:
         super()._resume()

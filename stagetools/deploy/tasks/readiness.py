@@ -22,7 +22,7 @@ from stagetools.errors import StageError
 __all__ = ["Problem", "check", "problems_of_files", "remedy_for", "words_of_tests"]
 
 _SHOWN, _SHOWN_WITH_ADVICE = 25, 5  # last lines of a failing program
-_KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "SYSTEMROOT")
+_PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "SYSTEMROOT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ def check(root: Path, say: Callable[[str], None]) -> None:
                 say(f"✓ {program.title}")
                 continue
             failed.append(program.title)
-            say(f"✗ {program.title}\n{_explained(output, program.remedy, run)}")
+            say(f"✗ {program.title}\n{_with_advice(output, program.remedy, run)}")
             if program.is_first_of_django and "Traceback" in output:
                 break  # the others would say it again
     if failed:
@@ -77,7 +77,7 @@ def _output_of_failure(program: Program, root: Path) -> str:
     return done.stdout or "it failed and said nothing" if done.returncode else ""
 
 
-def _explained(output: str, remedy: str, run: str = "") -> str:
+def _with_advice(output: str, remedy: str, run: str = "") -> str:
     """A program's last words; only the very last where they themselves say what to do."""
     advice = remedy_for(output, run)
     lines = output.rstrip().splitlines()[-(_SHOWN_WITH_ADVICE if advice else _SHOWN) :]
@@ -150,8 +150,8 @@ def words_of_tests(root: Path) -> tuple[str, ...]:
 
 
 def _as_in_a_build(folder: Path) -> dict[str, str]:
-    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    return kept | {
+    passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    return passed_on | {
         "STAGETOOLS_SYSTEM": BUILD,
         "SECRET_KEY": secrets.token_urlsafe(50),
         "ALLOWED_HOSTS": "localhost",

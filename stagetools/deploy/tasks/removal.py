@@ -28,14 +28,14 @@ def remove(session: Session, *, name: str = "") -> None:
         ours = session.under(held)
         try:
             ours.run(proxy.except_site(session.layout, ""))
-            kept = ours.run(removal.remove(session.layout), on_line=step.line)
+            said = ours.run(removal.remove(session.layout), on_line=step.line)
         except CommandFailed as error:
             raise StageError(
                 f"{session.name} could not be removed completely.",
                 untouched="Other stages were not touched.",
                 remedy="Read the last lines below, then try again.",
             ) from error
-        step.outcome = f"{session.name} is gone; {kept.strip().splitlines()[-1]}"
+        step.outcome = f"{session.name} is gone; {said.strip().splitlines()[-1]}"
 
 
 def unlock(session: Session) -> None:

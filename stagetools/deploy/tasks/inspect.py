@@ -13,7 +13,7 @@ from stagetools.deploy.lines import as_json, readable
 from stagetools.deploy.shell import sh
 from stagetools.deploy.steps import backup, counted, release, server
 from stagetools.deploy.steps.source import size
-from stagetools.deploy.tasks import backing_up, relaunch
+from stagetools.deploy.tasks import backing_up
 from stagetools.deploy.tasks.session import Session
 from stagetools.deploy.terminal import ignore_interrupts, uninterrupted
 from stagetools.errors import (
@@ -48,7 +48,7 @@ def releases(session: Session) -> None:
     facts = server.look(session)
     heads = ("", "release", "when (UTC)", "who", "commit", "size", "health", "what")
     rows: list[tuple[str, ...]] = [heads]
-    rows += [_row(session, facts, entry) for entry in relaunch.releases(session)]
+    rows += [_row(session, facts, entry) for entry in release.known(session)]
     widths = [max(len(row[column]) for row in rows) for column in range(8)]
     is_narrow = sum(widths) + 2 * len(widths) > session.terminal.console.width
     if session.terminal.live and is_narrow:

@@ -12,7 +12,7 @@ from stagetools.deploy.commands import releases as commands
 from stagetools.deploy.commands import server as look
 from stagetools.deploy.facts import Record
 from stagetools.deploy.steps import server
-from stagetools.deploy.tasks import running
+from stagetools.deploy.tasks import inspect
 from stagetools.deploy.tasks.session import Session
 from stagetools.deploy.terminal import Terminal
 from stagetools.errors import StageError, UsageError
@@ -63,7 +63,7 @@ def printed(stage: Session) -> str:
 def test_a_release_that_is_well_is_called_healthy(desk) -> None:
     stage = desk(WELL, record=Record(release=OLD, fingerprint="f", who="ann@desk",
                                      commit="c1", at="2026-01-31T07:00:00+00:00"))  # fmt: skip
-    running.status(stage)
+    inspect.status(stage)
     assert "health   healthy\n" in printed(stage)
     assert "by ann@desk, commit c1" in printed(stage)
 
@@ -71,32 +71,32 @@ def test_a_release_that_is_well_is_called_healthy(desk) -> None:
 def test_one_that_is_not_is_told_in_its_own_words(desk) -> None:
     stage = desk(SICK, record=None)
     with pytest.raises(StageError, match="503 the database is away"):
-        running.status(stage)
+        inspect.status(stage)
     assert "health   503 the database is away\n" in printed(stage)
 
 
 def test_the_domains_are_those_that_are_served(desk) -> None:
     stage = desk(WELL, record=None, domains=("old.test", "www.old.test"))
-    running.status(stage)
+    inspect.status(stage)
     assert (
         "site     old.test, www.old.test (deploy.toml has shop.test: inv deploy)\n"
         in (printed(stage))
     )
     stage = desk(WELL, record=None)
-    running.status(stage)
+    inspect.status(stage)
     assert "site     shop.test\n" in printed(stage)
 
 
 @pytest.mark.parametrize("command", ["", "   "])
 def test_no_command_at_all_is_refused(desk, command: str) -> None:
     with pytest.raises(UsageError, match="No command was given"):
-        running.manage(desk(WELL), command)
+        inspect.manage(desk(WELL), command)
 
 
 @pytest.mark.parametrize("command", ["shell -c 'x", 'a "'])
 def test_a_command_whose_quotes_are_not_closed_is_refused(desk, command: str) -> None:
     with pytest.raises(UsageError, match="a quote in it is not closed") as caught:
-        running.manage(desk(WELL), command)
+        inspect.manage(desk(WELL), command)
     assert caught.value.remedy
 
 
@@ -115,7 +115,7 @@ def test_logs_are_for_a_person_unless_json_is_asked_for(
     command = journal.journal(layout, **asked).text
     line = rf"{EVENT} No cart\nTraceback (most recent call last):\nGone"
     stage.host.script[command] = f"{line}\nanother line\n"
-    running.logs(stage, **asked, json=json)
+    inspect.logs(stage, **asked, json=json)
     said = capsys.readouterr().out
     assert shown in said
     assert said.splitlines()[-1] == (
@@ -125,7 +125,7 @@ def test_logs_are_for_a_person_unless_json_is_asked_for(
 
 def test_releases_are_listed_with_what_serves_and_how_it_is(desk) -> None:
     stage = desk(WELL)
-    running.releases(stage)
+    inspect.releases(stage)
     heads, serving, first = printed(stage).splitlines()
     assert heads.split() == [
         *("release", "when", "(UTC)", "who", "commit", "size", "health", "what"),
@@ -140,14 +140,14 @@ def test_a_first_deploy_tells_how_many_migrations_and_not_which(desk) -> None:
     many = tuple(f"shop.{number:04}" for number in range(21))
     entry = Record(release=OLD, fingerprint="f", migrations=many)
     stage = desk(WELL)
-    row = running._row(stage, server.look(stage), entry)
+    row = inspect._row(stage, server.look(stage), entry)
     assert row[-1] == "deploy, 21 migrations"
 
 
 def test_a_narrow_terminal_shows_each_release_in_lines_that_fit(desk) -> None:
     console = Console(file=io.StringIO(), width=60, force_terminal=True)
     stage = replace(desk(WELL), terminal=Terminal(console))
-    running.releases(stage)
+    inspect.releases(stage)
     text = re.sub(r"\x1b\[[0-9;]*m", "", printed(stage))
     assert text.startswith(f"→ {OLD}  healthy\n  2026-01-31 07:00:00 UTC by ann@desk\n")
     assert "  deploy, 1 migration; commit c1, 120.0 MB\n" in text
@@ -158,13 +158,13 @@ def test_a_log_file_has_the_table_however_wide(desk) -> None:
     stage = replace(
         desk(WELL), terminal=Terminal(Console(file=io.StringIO(), width=60))
     )
-    running.releases(stage)
+    inspect.releases(stage)
     assert len(printed(stage).splitlines()) == 3
 
 
 def test_a_release_that_should_serve_and_does_not_run_is_said(desk) -> None:
     stage = desk(WELL, containers=())
-    running.releases(stage)
+    inspect.releases(stage)
     assert "not running" in printed(stage).splitlines()[1]
     with pytest.raises(StageError, match="does not run"):
-        running.status(stage)
+        inspect.status(stage)

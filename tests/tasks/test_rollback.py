@@ -9,7 +9,7 @@ import pytest
 
 from stagetools.database.protocol import Finding, Unknown
 from stagetools.deploy.facts import Record
-from stagetools.deploy.tasks import on_copy, relaunch
+from stagetools.deploy.tasks import on_copy, relaunch, rollback
 from stagetools.deploy.tasks.change import Change
 from stagetools.errors import StageError, UsageError
 from tests.steps.conftest import OLD
@@ -64,7 +64,7 @@ LIVE = [
 ]
 ASKED = ["compose.start_beside", "compose.probe"]
 LOOKED = ["server.look", "releases.records"]
-PREPARED = ["releases.again", "files.write_text"]
+PREPARED = ["releases.duplicate", "files.write_text"]
 BEFORE = [*LOOKED, *PREPARED, "database.known", "database.unknown"]
 TAKEN_AWAY = ["true", "compose.sweep", "data.discard", "releases.prune"]
 REHEARSED = [
@@ -98,14 +98,14 @@ NEW = "20260131-080000-1111111"
 
 def test_a_rollback_serves_the_release_before(desk) -> None:
     scene = desk()
-    relaunch.rollback(scene.session)
+    rollback.roll_back(scene.session)
     assert scene.world.names == [*BEFORE, *ASKED, *LIVE]
     record = scene.written
     assert (record.origin, record.why, record.tree) == (FIRST, "rollback", "t1")
     assert scene.world.visitors == NEW
 
 
-@pytest.mark.parametrize("again", [relaunch.rollback, relaunch.restart])
+@pytest.mark.parametrize("again", [rollback.roll_back, relaunch.restart])
 def test_a_domain_of_another_site_is_refused_before_anything_is_begun(
     desk, again
 ) -> None:
@@ -118,7 +118,7 @@ def test_a_domain_of_another_site_is_refused_before_anything_is_begun(
 
 def test_migrations_that_it_does_not_know_are_undone_on_a_copy(desk) -> None:
     scene = desk(said={"database.unknown": [UNKNOWN, NONE]})
-    relaunch.rollback(scene.session)
+    rollback.roll_back(scene.session)
     world, own = scene.world, scene.layout.data_copy(NEW)
     assert world.names == [*BEFORE, *REHEARSED, *HELD]
     assert scene.steps == [
@@ -136,7 +136,7 @@ def test_migrations_that_it_does_not_know_are_undone_on_a_copy(desk) -> None:
 
 def test_what_would_stay_applied_is_refused_before_anybody_waits(desk) -> None:
     scene = desk(said={"database.unknown": UNKNOWN})
-    error = refused(relaunch.rollback, scene)
+    error = refused(rollback.roll_back, scene)
     assert error.what == "Undo: shop.0002 would stay applied."
     assert error.untouched == f"{OLD} goes on serving. Its database was not touched."
     assert "traffic.hold" not in scene.world.names
@@ -146,7 +146,7 @@ def test_what_would_stay_applied_is_refused_before_anybody_waits(desk) -> None:
 def test_what_cannot_be_undone_is_refused_before_anything_is_done(desk) -> None:
     undo = Unknown(unknown=("s.0002",), irreversible=(Finding("s.0002", "RunPython"),))
     scene = desk(said={"database.unknown": lines(undo)})
-    error = refused(relaunch.rollback, scene)
+    error = refused(rollback.roll_back, scene)
     assert "s.0002 RunPython" in error.what
     assert "--restore-database" in error.remedy
     assert scene.world.names == [*BEFORE, *TAKEN_AWAY]
@@ -154,7 +154,7 @@ def test_what_cannot_be_undone_is_refused_before_anything_is_done(desk) -> None:
 
 def test_nothing_is_undone_unless_the_answer_is_yes(desk) -> None:
     scene = desk(yes=False, said={"database.unknown": UNKNOWN})
-    assert "This undoes shop.0002" in refused(relaunch.rollback, scene).what
+    assert "This undoes shop.0002" in refused(rollback.roll_back, scene).what
     assert scene.world.names == [*BEFORE, *TAKEN_AWAY]
 
 
@@ -164,7 +164,7 @@ def test_an_undoing_that_fails_in_the_rehearsal_lets_nobody_wait(desk) -> None:
         "rehearsal.reverse": failure("no column"),
     }
     scene = desk(said=said)
-    error = refused(relaunch.rollback, scene)
+    error = refused(rollback.roll_back, scene)
     assert "cannot be undone on a copy" in error.what
     assert error.untouched == f"{OLD} goes on serving. Its database was not touched."
     assert "traffic.hold" not in scene.world.names
@@ -172,7 +172,7 @@ def test_an_undoing_that_fails_in_the_rehearsal_lets_nobody_wait(desk) -> None:
 
 def test_an_older_release_that_is_not_well_on_the_copy_lets_nobody_wait(desk) -> None:
     scene = desk(said={"database.unknown": [UNKNOWN, NONE], "compose.probe": SICK})
-    assert "503 no" in refused(relaunch.rollback, scene).what
+    assert "503 no" in refused(rollback.roll_back, scene).what
     assert "traffic.hold" not in scene.world.names
     assert (scene.world.visitors, scene.world.containers) == (OLD, {OLD})
 
@@ -180,26 +180,26 @@ def test_an_older_release_that_is_not_well_on_the_copy_lets_nobody_wait(desk) ->
 def test_a_long_wait_is_asked_for_with_what_visitors_get(desk) -> None:
     said = {"database.unknown": [UNKNOWN, NONE]}
     scene = desk(said=said, takes={"rehearsal.reverse": 40, "database.reverse": 40})
-    relaunch.rollback(scene.session)
+    rollback.roll_back(scene.session)
     words = "Visitors will wait for about 40 s, and get an error after 30 s"
     assert words in scene.output.getvalue()
     assert scene.world.visitors == NEW  # late, as was agreed
     scene = desk(yes=False, said={"database.unknown": [NONE]})
-    relaunch.rollback(scene.session)  # nothing to ask
+    rollback.roll_back(scene.session)  # nothing to ask
 
 
 def test_one_that_is_later_than_rehearsed_goes_back(desk) -> None:
     scene = desk(
         said={"database.unknown": [UNKNOWN, NONE]}, takes={"database.reverse": 26}
     )
-    assert "Visitors have waited for 26 s" in refused(relaunch.rollback, scene).what
+    assert "Visitors have waited for 26 s" in refused(rollback.roll_back, scene).what
     assert scene.world.names[-5:] == ["true", "traffic.resume", *TAKEN_AWAY[1:]]
     assert scene.world.visitors == OLD
 
 
 def test_an_older_release_that_is_not_healthy_never_serves(desk) -> None:
     scene = desk(said={"compose.probe": SICK})
-    error = refused(relaunch.rollback, scene)
+    error = refused(rollback.roll_back, scene)
     assert "503 no" in error.what
     refusal = ["compose.last_lines", "compose.discard"]
     assert scene.world.names == [*BEFORE, *ASKED, *refusal, *TAKEN_AWAY]
@@ -216,7 +216,7 @@ RESTORED = [
 
 def test_a_restore_serves_the_older_release_with_its_snapshot(desk) -> None:
     scene = desk()
-    relaunch.rollback(scene.session, restore_database=True)
+    rollback.roll_back(scene.session, restore_database=True)
     world = scene.world
     assert world.names == RESTORED
     assert scene.steps == [
@@ -233,7 +233,7 @@ def test_a_restore_serves_the_older_release_with_its_snapshot(desk) -> None:
 def test_the_snapshot_is_that_of_the_first_migration_since(desk) -> None:
     later = replace(RECORDS[0], release="20260131-073000-2222222")
     scene = desk(records=[later, *RECORDS])
-    relaunch.rollback(scene.session, to=FIRST, restore_database=True)
+    rollback.roll_back(scene.session, to=FIRST, restore_database=True)
     assert scene.world.of("data.seed")["snapshot"] == f"before-{OLD}"
 
 
@@ -242,14 +242,14 @@ def test_what_was_written_when_it_served_again_is_not_lost(desk) -> None:
     again = replace(RECORDS[1], release="20260131-071500-1111111", origin=FIRST)
     later = replace(RECORDS[0], release="20260131-073000-2222222")
     scene = desk(records=[later, again, *RECORDS])
-    relaunch.rollback(scene.session, to=FIRST, restore_database=True)
+    rollback.roll_back(scene.session, to=FIRST, restore_database=True)
     assert scene.world.of("data.seed")["snapshot"] == f"before-{later.release}"
 
 
 def test_a_release_that_serves_again_must_know_all_that_the_database_has(desk) -> None:
     for restore in (False, True):
         scene = desk()
-        relaunch.rollback(scene.session, restore_database=restore)
+        rollback.roll_back(scene.session, restore_database=restore)
         assert "--exact" in scene.world.of("compose.probe")["words"]
     scene = desk()
     relaunch.restart(scene.session)
@@ -259,20 +259,20 @@ def test_a_release_that_serves_again_must_know_all_that_the_database_has(desk) -
 def test_where_nothing_was_migrated_since_nothing_is_restored(desk) -> None:
     scene = desk(records=[replace(r, migrations=()) for r in RECORDS])
     with pytest.raises(UsageError, match="has migrated the database"):
-        relaunch.rollback(scene.session, restore_database=True)
+        rollback.roll_back(scene.session, restore_database=True)
     assert scene.world.names == [*LOOKED, "true"]
 
 
 def test_a_snapshot_that_is_gone_is_told_before_anything_is_done(desk) -> None:
     scene = desk(said={"data.snapshot_age": failure()})
-    error = refused(relaunch.rollback, scene, restore_database=True)
+    error = refused(rollback.roll_back, scene, restore_database=True)
     assert f"before-{OLD} is no longer kept" in error.what
     assert scene.world.names == [*LOOKED, "data.snapshot_age", "true"]
 
 
 def test_nothing_is_lost_unless_the_answer_is_yes(desk) -> None:
     scene = desk(yes=False)
-    error = refused(relaunch.rollback, scene, restore_database=True)
+    error = refused(rollback.roll_back, scene, restore_database=True)
     assert "will be lost from the live database" in error.what
     assert scene.world.names == [*LOOKED, "data.snapshot_age", "true"]
     assert error.untouched == f"{OLD} goes on serving. Its database was not touched."
@@ -280,7 +280,7 @@ def test_nothing_is_lost_unless_the_answer_is_yes(desk) -> None:
 
 def test_a_restored_release_that_is_not_well_leaves_the_newer_one_serving(desk) -> None:
     scene = desk(said={"compose.probe": SICK})
-    error = refused(relaunch.rollback, scene, restore_database=True)
+    error = refused(rollback.roll_back, scene, restore_database=True)
     assert error.untouched == f"{OLD} goes on serving. Its database was not touched."
     world = scene.world
     assert (world.visitors, world.containers, world.copies) == (OLD, {OLD}, set())
@@ -292,30 +292,30 @@ def test_a_restored_release_that_is_not_well_leaves_the_newer_one_serving(desk) 
 @pytest.mark.parametrize("to", [FIRST, "c1", FIRST[:15], "1111111", "1111"])
 def test_a_release_is_named_as_it_is_listed(desk, to: str) -> None:
     scene = desk()
-    relaunch.rollback(scene.session, to=to)
+    rollback.roll_back(scene.session, to=to)
     assert scene.written.origin == FIRST
 
 
 @pytest.mark.parametrize("to", ["never", "2027"])
 def test_a_release_that_is_not_there_is_told(desk, to: str) -> None:
     with pytest.raises(UsageError, match=f"no release '{to}'"):
-        relaunch.rollback(desk().session, to=to)
+        rollback.roll_back(desk().session, to=to)
 
 
 def test_a_beginning_that_fits_several_releases_is_told(desk) -> None:
     with pytest.raises(UsageError, match=f"several releases: {OLD}, {FIRST}"):
-        relaunch.rollback(desk().session, to="2026")
+        rollback.roll_back(desk().session, to="2026")
 
 
 def test_without_an_earlier_release_there_is_no_way_back(desk) -> None:
     with pytest.raises(UsageError, match="no earlier release"):
-        relaunch.rollback(desk(records=RECORDS[:1]).session)
+        rollback.roll_back(desk(records=RECORDS[:1]).session)
 
 
 def test_a_release_whose_image_is_gone_is_passed_over(desk) -> None:
     scene = desk(said={"releases.records": f"\t{RECORDS[1].to_json()}\n"})
     with pytest.raises(UsageError, match="no earlier release"):
-        relaunch.rollback(scene.session)
+        rollback.roll_back(scene.session)
 
 
 # --- a restart --------------------------------------------------------------------------------
@@ -364,7 +364,7 @@ def test_a_restarted_release_that_crashes_at_once_gives_way(desk) -> None:
 
 
 def test_what_does_not_run_cannot_be_restarted_or_rolled_back(desk) -> None:
-    for action in (relaunch.restart, relaunch.rollback):
+    for action in (relaunch.restart, rollback.roll_back):
         scene = desk(facts={"release": "", "record": None, "containers": ()})
         with pytest.raises(StageError, match="does not run") as caught:
             action(scene.session)
