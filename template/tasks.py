@@ -4,7 +4,6 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from aaa_env_setup import SYSTEM
 from invoke import Collection, task
@@ -22,7 +21,7 @@ from stagetools.deploy.tasks import (
     removal,
 )
 from stagetools.deploy.tasks.rollback import roll_back
-from stagetools.deploy.tasks.session import open_session
+from stagetools.deploy.tasks.session import Destination, open_session
 from stagetools.deploy.terminal import Terminal, number, reports_errors
 from stagetools.deploy.tree import read_tree
 from stagetools.deploy.typed import take
@@ -44,8 +43,13 @@ ACCEPT = {
 
 
 def stage_named(
-    name: str, *, yes: bool = False, dry: bool = False, verbose: bool = False
-) -> dict[str, Any]:
+    name: str,
+    *,
+    yes: bool = False,
+    dry: bool = False,
+    verbose: bool = False,
+    accept: str = "",
+) -> Destination:
     """What every task on a server begins with: the stage's system and its settings."""
     if verbose and not dry:
         raise UsageError("--verbose is for --dry-run.", remedy="Write both.")
@@ -57,12 +61,9 @@ def stage_named(
     )
     config, keep = remember(ROOT / "deploy.toml", config, ask=Terminal().ask)
     terminal = DryTerminal(verbose=verbose) if dry else Terminal(yes=yes)
-    return {
-        "system": system,
-        "config": config,
-        "terminal": terminal,
-        "connected": keep,
-    }
+    return Destination(
+        system=system, config=config, terminal=terminal, accept=accept, connected=keep
+    )
 
 
 @task(
@@ -86,14 +87,10 @@ def deploy(
 ):
     """Put the working tree before the users: upload, build, migrate, switch."""
     seconds = number("--wait", wait)
-    named = stage_named(stage, yes=yes, dry=dry_run, verbose=verbose)
-    pipeline.deploy(
-        ROOT,
-        **named,
-        accept=accept_host_key,
-        wait=seconds,
-        allow_breaking=allow_breaking,
+    to = stage_named(
+        stage, yes=yes, dry=dry_run, verbose=verbose, accept=accept_host_key
     )
+    pipeline.deploy(ROOT, to, wait=seconds, allow_breaking=allow_breaking)
 
 
 @task(
@@ -119,9 +116,8 @@ def rollback(
 ):
     """Serve an earlier release again, and undo the migrations it does not know."""
     seconds = number("--wait", wait)
-    with open_session(
-        **stage_named(stage, yes=yes, dry=dry_run, verbose=verbose)
-    ) as opened:
+    destination = stage_named(stage, yes=yes, dry=dry_run, verbose=verbose)
+    with open_session(destination) as opened:
         roll_back(opened, to=to, restore_database=restore_database, wait=seconds)
 
 
@@ -129,7 +125,7 @@ def rollback(
 @reports_errors
 def releases(context, stage="prod"):
     """List the releases that are kept: when, by whom, from which commit."""
-    with open_session(**stage_named(stage)) as opened:
+    with open_session(stage_named(stage)) as opened:
         inspect.releases(opened)
 
 
@@ -138,7 +134,7 @@ def releases(context, stage="prod"):
 def restart(context, stage="prod", wait="0", dry_run=False, verbose=False):
     """Serve the same release from a new container; no request fails."""
     seconds = number("--wait", wait)
-    with open_session(**stage_named(stage, dry=dry_run, verbose=verbose)) as opened:
+    with open_session(stage_named(stage, dry=dry_run, verbose=verbose)) as opened:
         relaunch.restart(opened, wait=seconds)
 
 
@@ -146,7 +142,7 @@ def restart(context, stage="prod", wait="0", dry_run=False, verbose=False):
 @reports_errors
 def status(context, stage="prod", accept_host_key=""):
     """Say which release serves, since when, how healthy it is, and how full the disk is."""
-    with open_session(**stage_named(stage), accept=accept_host_key) as opened:
+    with open_session(stage_named(stage, accept=accept_host_key)) as opened:
         inspect.status(opened)
 
 
@@ -166,7 +162,7 @@ def logs(
 ):
     """Show what the site has written: its requests, its warnings, its errors."""
     lines = number("--tail", tail)
-    with open_session(**stage_named(stage)) as opened:
+    with open_session(stage_named(stage)) as opened:
         inspect.logs(
             opened, tail=lines, follow=follow, since=since, grep=grep, json=json
         )
@@ -179,7 +175,7 @@ def logs(
 @reports_errors
 def manage(context, command="", stage="prod"):
     """Run a command of manage.py as the release that serves, in a container of its own."""
-    with open_session(**stage_named(stage)) as opened:
+    with open_session(stage_named(stage)) as opened:
         sys.exit(inspect.manage(opened, command))
 
 
@@ -187,7 +183,7 @@ def manage(context, command="", stage="prod"):
 @reports_errors
 def ssh(context, stage="prod"):
     """Open a shell on the server."""
-    with open_session(**stage_named(stage)) as opened:
+    with open_session(stage_named(stage)) as opened:
         sys.exit(inspect.ssh(opened))
 
 
@@ -195,7 +191,7 @@ def ssh(context, stage="prod"):
 @reports_errors
 def env_list(context, stage="prod"):
     """List what the server's environment file holds, its values masked."""
-    with open_session(**stage_named(stage)) as opened:
+    with open_session(stage_named(stage)) as opened:
         environment.list_names(opened)
 
 
@@ -203,7 +199,7 @@ def env_list(context, stage="prod"):
 @reports_errors
 def env_get(context, key, stage="prod"):
     """Print one value of the server's environment file, as it is."""
-    with open_session(**stage_named(stage)) as opened:
+    with open_session(stage_named(stage)) as opened:
         environment.show_value(opened, key)
 
 
@@ -215,7 +211,7 @@ def env_get(context, key, stage="prod"):
 @reports_errors
 def env_set(context, value, stage="prod", dry_run=False, verbose=False):
     """Set values on the server, and serve the release with them; no request fails."""
-    with open_session(**stage_named(stage, dry=dry_run, verbose=verbose)) as opened:
+    with open_session(stage_named(stage, dry=dry_run, verbose=verbose)) as opened:
         environment.set_values(opened, value)
 
 
@@ -227,7 +223,7 @@ def env_set(context, value, stage="prod", dry_run=False, verbose=False):
 @reports_errors
 def env_unset(context, key, stage="prod", dry_run=False, verbose=False):
     """Remove a value from the server, and serve the release without it."""
-    with open_session(**stage_named(stage, dry=dry_run, verbose=verbose)) as opened:
+    with open_session(stage_named(stage, dry=dry_run, verbose=verbose)) as opened:
         environment.unset(opened, key)
 
 
@@ -246,7 +242,7 @@ def backup(
     """Make a backup now: database, uploads and environment, as they are at one moment."""
     if key and verify:
         raise UsageError("--key and --verify are two commands.", remedy="Write one.")
-    with open_session(**stage_named(stage, dry=dry_run, verbose=verbose)) as opened:
+    with open_session(stage_named(stage, dry=dry_run, verbose=verbose)) as opened:
         if key:
             backing_up.show_key(opened)
         elif verify:
@@ -259,7 +255,7 @@ def backup(
 @reports_errors
 def backups(context, stage="prod"):
     """List the backups: when, how large, of which kind, where, and when a drill read them."""
-    with open_session(**stage_named(stage)) as opened:
+    with open_session(stage_named(stage)) as opened:
         backing_up.backups(opened)
 
 
@@ -267,7 +263,7 @@ def backups(context, stage="prod"):
 @reports_errors
 def unlock(context, stage="prod"):
     """End a task that holds the stage's lock, after saying whose it is."""
-    with open_session(**stage_named(stage)) as opened:
+    with open_session(stage_named(stage)) as opened:
         removal.unlock(opened)
 
 
@@ -279,7 +275,7 @@ def unlock(context, stage="prod"):
 @reports_errors
 def remove(context, stage="prod", name="", dry_run=False, verbose=False):
     """Take a stage away from its server; a last copy of its database is kept there."""
-    with open_session(**stage_named(stage, dry=dry_run, verbose=verbose)) as opened:
+    with open_session(stage_named(stage, dry=dry_run, verbose=verbose)) as opened:
         removal.remove(opened, name=name)
 
 

@@ -144,23 +144,21 @@ def test_an_answer_is_kept_once_the_connection_stands(
 ) -> None:
     """A mistyped server is asked for again; and a dry run changes no file."""
     calls: list[str] = []
-    asked = (
-        get_expected_system_from_name("shop_prod"),
-        StageConfig(stage_name="prod", host="shop.test"),
-        terminal(),
+    to = session.Destination(
+        system=get_expected_system_from_name("shop_prod"),
+        config=StageConfig(stage_name="prod", host="shop.test"),
+        terminal=terminal(),
+        connected=lambda: calls.append("kept"),
     )
 
     def refused(*_: object, **__: object) -> None:
         raise ConnectionFailed("There is no host.")
 
     monkeypatch.setattr(session, "connect", refused)
-    with (
-        pytest.raises(ConnectionFailed),
-        session.open_session(*asked, connected=lambda: calls.append("kept")),
-    ):
+    with pytest.raises(ConnectionFailed), session.open_session(to):
         pass
     assert calls == []
     there = SimpleNamespace(address="a", needs_sudo=False, close=lambda: None)
     monkeypatch.setattr(session, "connect", lambda *_, **__: there)
-    with session.open_session(*asked, connected=lambda: calls.append("kept")):
+    with session.open_session(to):
         assert len(calls) == kept

@@ -23,6 +23,7 @@ from stagetools.deploy.commands import (
     server,
     traffic,
 )
+from stagetools.deploy.commands.backup import repository, setup
 from stagetools.deploy.facts import Record, parse_facts
 from stagetools.deploy.layout import Layout
 from stagetools.deploy.shell import Command, Secret, as_root, script, sh
@@ -34,7 +35,7 @@ LAYOUT = Layout(get_expected_system_from_name("shop_prod"))
 AWKWARD_LAYOUT = Layout(replace(LAYOUT.system, base_dir=Path(f"/srv/{AWKWARD}")))
 MODULES = (
     *(compose, database, environment, files, logs, proxy),
-    *(releases, removal, server, traffic),
+    *(releases, removal, server, traffic, repository, setup),
 )
 BUILDERS = [
     function

@@ -1,7 +1,6 @@
 """`inv deploy`, as prose: each step looks first, and changes only what differs."""
 
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -24,33 +23,29 @@ from stagetools.deploy.steps import (
 )
 from stagetools.deploy.tasks import backing_up
 from stagetools.deploy.tasks.on_copy import OnCopy
-from stagetools.deploy.tasks.session import Session, commit_of, locked, open_session
-from stagetools.deploy.terminal import Step, Terminal
+from stagetools.deploy.tasks.session import (
+    Destination,
+    Session,
+    commit_of,
+    locked,
+    open_session,
+)
+from stagetools.deploy.terminal import Step
 from stagetools.deploy.tree import Manifest, read_tree
-from stagetools.naming.system import System
 
 __all__ = ["Deploy", "deploy"]
 
 
 def deploy(
-    root: Path,
-    system: System,
-    config: StageConfig,
-    terminal: Terminal,
-    *,
-    accept: str = "",
-    wait: float = 0,
-    allow_breaking: bool = False,
-    connected: Callable[[], None] = lambda: None,
+    root: Path, to: Destination, *, wait: float = 0, allow_breaking: bool = False
 ) -> None:
     """Put the working tree at `root` before the stage's users."""
     started = time.monotonic()
-    terminal.head(f"{system.name} → {config.url}")
+    config, terminal = to.config, to.terminal
+    terminal.head(f"{to.system.name} → {config.url}")
     preflight.refuse_placeholders(config)
     preflight.refuse_other_services(root)
-    opened = open_session(
-        system, config, terminal, accept=accept, shown=True, connected=connected
-    )
+    opened = open_session(to, shown=True)
     with opened as session, ThreadPoolExecutor(1) as meanwhile:
         # not before: `connected` keeps the server's name in deploy.toml, which is in it
         tree = meanwhile.submit(read_tree, root)

@@ -18,7 +18,26 @@ from stagetools.deploy.steps import lock
 from stagetools.deploy.terminal import Terminal
 from stagetools.naming.system import System
 
-__all__ = ["Session", "commit_of", "locked", "open_session", "person", "utc_now"]
+__all__ = [
+    "Destination",
+    "Session",
+    "commit_of",
+    "locked",
+    "open_session",
+    "person",
+    "utc_now",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destination:
+    """Where a task goes: a stage, what deploy.toml says of it, and who looks on."""
+
+    system: System
+    config: StageConfig
+    terminal: Terminal
+    accept: str = ""  # the fingerprint that an unknown server must have
+    connected: Callable[[], None] = lambda: None  # for when the connection stands
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,30 +52,23 @@ class Session(Site):
 
 
 @contextmanager
-def open_session(
-    system: System,
-    config: StageConfig,
-    terminal: Terminal,
-    *,
-    accept: str = "",
-    shown: bool = False,
-    connected: Callable[[], None] = lambda: None,
-) -> Iterator[Session]:
-    """Connect to the stage's server, having verified its key; then call `connected`."""
+def open_session(to: Destination, *, shown: bool = False) -> Iterator[Session]:
+    """Connect to the stage's server, having verified its key."""
+    terminal, layout = to.terminal, Layout(to.system)
     confirm = terminal.confirm if terminal.can_ask else None
     with terminal.step("Connect") if shown else nullcontext() as step:
-        host = connect(config, accept=accept, confirm=confirm)
+        host = connect(to.config, accept=to.accept, confirm=confirm)
         if step:
             step.outcome = host.address
     try:
         if not terminal.dry:
-            connected()
+            to.connected()
         if isinstance(terminal, DryTerminal):
             dry = DryHost(host, terminal, needs_sudo=host.needs_sudo)
-            yield Session(dry, Layout(system), config, terminal)
+            yield Session(dry, layout, to.config, terminal)
             dry.end()
         else:
-            yield Session(host, Layout(system), config, terminal)
+            yield Session(host, layout, to.config, terminal)
     finally:
         host.close()
 
