@@ -4,6 +4,8 @@ import os
 import re
 import shlex
 import subprocess
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -85,3 +87,11 @@ class Machine:
             output = (done.stdout + done.stderr).decode(errors="replace")
             raise CommandFailed(self.address, status=done.returncode, output=output)
         return done.stdout.decode(errors="replace")
+
+
+def until(condition: Callable[[], bool], limit: float = 10) -> None:
+    """Wait for what a script does beside others."""
+    end = time.monotonic() + limit
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)

@@ -1,5 +1,6 @@
 """What the proxy finds: domains and the link to the release that serves, on real files."""
 
+import shutil
 import socket
 import threading
 import time
@@ -8,6 +9,7 @@ from contextlib import suppress
 import pytest
 
 from stagetools.deploy.commands import traffic
+from tests.commands.machine import until
 
 
 @pytest.fixture
@@ -217,6 +219,10 @@ esac
 """
 
 
+# The minute after a hold is over when the test says so.
+MINUTE = 'test "$1" != 60 || until test -e "${said%/*}/over"; do /bin/sleep 0.01; done'
+
+
 @pytest.fixture
 def held(sites, layout, listen):
     """A release that serves, and one that is to come; then visitors wait."""
@@ -246,6 +252,7 @@ def test_held_visitors_find_no_socket_until_they_are_let_go(held, layout) -> Non
 def test_the_proxy_is_told_for_whom_it_shall_be_patient(sites, layout, listen) -> None:
     """Where the file is missing it is: a site of an older version never says so."""
     sites.program("docker", DOCKER)
+    sites.program("sleep", MINUTE)
     for release in ("R1", "R2"):
         listen(release)
     unheld = sites.at(layout.site_dir) / "unheld"
@@ -260,7 +267,29 @@ def test_the_proxy_is_told_for_whom_it_shall_be_patient(sites, layout, listen) -
     sites.run(traffic.switch(layout, "R2"), stdin=b"{}")
     assert not unheld.exists()
     sites.run(traffic.resume(layout))
-    assert unheld.exists()
+    assert (
+        not unheld.exists()
+    )  # all who waited come at once: it takes a while to serve them
+    (sites.root / "over").touch()
+    until(unheld.exists)
+
+
+def test_the_proxy_is_patient_with_a_hold_that_follows_another(
+    sites, layout, listen
+) -> None:
+    sites.program("docker", DOCKER)
+    sites.program("sleep", MINUTE)
+    setsid = shutil.which("setsid")
+    sites.program("setsid", f'{setsid} --wait "$@"; echo "setsid ended" >>"$said"')
+    listen("R1")
+    sites.run(traffic.switch(layout, "R1"), stdin=b"{}")
+    for _ in range(2):
+        sites.run(traffic.hold(layout, "R1", "c1", 0))
+        sites.run(traffic.resume(layout))
+    sites.run(traffic.hold(layout, "R1", "c1", 0))
+    (sites.root / "over").touch()
+    until(lambda: sites.said.count("setsid ended") == 2)
+    assert not (sites.at(layout.site_dir) / "unheld").exists()
 
 
 def test_it_is_the_same_socket_that_comes_back(held, layout) -> None:

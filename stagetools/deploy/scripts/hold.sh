@@ -12,7 +12,10 @@ test "$(readlink current.sock)" = "run/$release.sock" || {
   exit 1
 }
 printf '%s %s\n' "$container" "$release" >"$hold.new"
-mv -T "$hold.new" "$hold"
+(
+  flock 7 # against a resume whose `unheld` is about to come
+  mv -T "$hold.new" "$hold"
+) 7>>"$hold.lock"
 # From here on the proxy is patient, for new visitors too; the wait is for one who has just
 # come, and whom it has already asked for less.
 test ! -e unheld || { rm -f unheld; sleep 0.2; }

@@ -1,4 +1,5 @@
 #!/bin/bash
+# shellcheck disable=SC2016
 # Hold an installation's lock while its client is heard from, and undo what it leaves half done.
 #
 # hold_lock.sh BASE WHO SILENCE WAIT TOKEN HOME SITE CONTAINER
@@ -55,7 +56,9 @@ undo_hold() {
     rm -f "$run.held"
   fi
   rm -f "$base.hold"
-  { : >"$site/unheld"; } 2>/dev/null || true # a site that was removed meanwhile has no such directory
+  # as resume.sh does, and why; a site that was removed meanwhile has no such directory
+  setsid sh -euc 'sleep 60; cd "$1"; exec 7>>"$2.lock"; flock 7; test -e "$2" || : >unheld' later \
+    "$site" "$base.hold" </dev/null >/dev/null 2>&1 8>&- 9>&- &
 }
 
 # A line from a slow client waits behind its upload: the bytes of that are as good.

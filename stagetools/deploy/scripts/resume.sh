@@ -1,4 +1,4 @@
-# shellcheck shell=sh
+# shellcheck shell=sh disable=SC2016
 # Let the held release go on; or remove it, where another one serves already. With a third
 # word only that hold is undone, and only where no switch has ended it.
 set -eu
@@ -19,4 +19,7 @@ else
   docker rm --force "$container" >/dev/null 2>&1 || true
 fi
 rm -rf "run/$release.held" "$hold"
-: >unheld
+# All who waited come at once, and the socket's queue may be full for a while: only later do
+# visitors wait for a stopped site no longer than for one that starts.
+setsid sh -euc 'sleep 60; cd "$1"; exec 7>>"$2.lock"; flock 7; test -e "$2" || : >unheld' later \
+  "$site" "$hold" </dev/null >/dev/null 2>&1 7>&- 8>&- &
