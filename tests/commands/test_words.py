@@ -1,6 +1,7 @@
 """Whatever a value holds, it reaches the server as one word, and never as code."""
 
 import inspect
+import pkgutil
 import shlex
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,39 +12,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stagetools.deploy.commands import (
-    compose,
-    database,
-    environment,
-    files,
-    logs,
-    proxy,
-    releases,
-    removal,
-    server,
-    traffic,
-)
-from stagetools.deploy.commands.backup import repository, setup
+from stagetools.deploy import commands as package
+from stagetools.deploy.commands import compose, database, logs, server
 from stagetools.deploy.facts import Record, parse_facts
 from stagetools.deploy.layout import Layout
 from stagetools.deploy.shell import Command, Secret, as_root, script, sh
 from stagetools.utils import get_expected_system_from_name
 from tests.commands.machine import Machine
+from tests.steps.scripted import builders
 
 AWKWARD = 'it\'s; $HOME `id`\n"two" *'
 LAYOUT = Layout(get_expected_system_from_name("shop_prod"))
 AWKWARD_LAYOUT = Layout(replace(LAYOUT.system, base_dir=Path(f"/srv/{AWKWARD}")))
-MODULES = (
-    *(compose, database, environment, files, logs, proxy),
-    *(releases, removal, server, traffic, repository, setup),
-)
-BUILDERS = [
-    function
-    for module in MODULES
-    for name, function in inspect.getmembers(module, inspect.isfunction)
-    if function.__module__ == module.__name__ and not name.startswith("_")
-    if inspect.signature(function).return_annotation is Command
-]
+BUILDERS = [builder for _, _, builder in builders()]
 
 
 def built(builder: Callable[..., Command], text: str) -> Command:
@@ -102,8 +83,10 @@ def test_a_rehearsal_is_named_as_one() -> None:
     assert names == ["database.migrate", "rehearsal.migrate"]
 
 
-def test_there_are_builders_to_be_tested() -> None:
-    assert len(BUILDERS) > 30
+def test_the_builders_of_every_module_are_tested() -> None:
+    modules = pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+    there = {module.name for module in modules if not module.ispkg}
+    assert {builder.__module__ for builder in BUILDERS} == there
 
 
 def test_a_secret_is_refused_as_an_argument() -> None:

@@ -162,7 +162,7 @@ def test_whatever_fails_visitors_get_one_release_and_that_is_said(
         elif world.serves == NEW:
             assert said(scene) == f"{NEW} serves.", where
         assert scene.error.remedy, where
-    assert tried > 5
+    assert tried
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])

@@ -218,7 +218,7 @@ def test_the_readme_links_to_the_manual_of_its_version(
     assert readme.startswith("# My Site\n\n")
     base = "https://github.com/org/django-prod/blob/v7.0.0/"
     pages = re.findall(rf"\({re.escape(base)}([^)]+)\)", readme)
-    assert len(pages) > 3
+    assert pages
     assert [page for page in pages if not (ROOT / page).is_file()] == []
 
 
