@@ -1,4 +1,4 @@
-"""What images and clients of different versions say to each other, read on either side."""
+"""What images, clients and servers of different versions tell each other, on either side."""
 
 import io
 import json
@@ -26,6 +26,7 @@ from stagetools.database.protocol import (
     Unknown,
     line,
 )
+from stagetools.deploy.facts import Record
 from stagetools.errors import StageError
 
 DROPS = Finding("shop.0002_price", "drops item.cost")
@@ -267,3 +268,20 @@ def test_its_client_reads_all_that_it_asks_of_a_newer_image(
         "/b/before.sqlite3",
         "undone in 2.00 s",
     ]
+
+
+def test_its_client_reads_the_records_that_this_version_writes(
+    first_release: Path,
+) -> None:
+    """One key more, and `inv releases` and `inv rollback` of 0.1.0 see no release in it."""
+    record = Record(
+        release="R2", fingerprint="f", who="ann", commit="c", at="2026-01-31T08:00:00+00:00",
+        tree="t", origin="R1", why="rollback", migrations=("a.1",),
+    )  # fmt: skip
+    code = (
+        "import sys; from stagetools.deploy.facts import Record;"
+        "r = Record.parse(sys.stdin.read());"
+        "print(r.release, r.made_of, r.tree, r.why, *r.migrations)"
+    )
+    printed = run(first_release, code, record.to_json())
+    assert printed == ["R2 R1 t rollback a.1"]

@@ -1,6 +1,8 @@
 """`copier update`, from every released version to this one, whatever the user did meanwhile."""
 
+import ast
 import itertools
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -357,7 +359,7 @@ def test_a_released_version_updates_to_this_one(history, rendered, version, pair
 LIBRARY = "stagetools/"  # whose modules may move, until version 1
 # What older images and rendered files, and their owners' settings, call by name.
 CALLED_BY_NAME = {
-    *(f"{LIBRARY}{name}.py" for name in ("adopted", "asgi", "config", "errors")),
+    *(f"{LIBRARY}{name}.py" for name in ("__main__", "adopted", "asgi", "config", "errors")),
     *(f"{LIBRARY}{name}.py" for name in ("gunicorn_conf", "manage", "probe", "utils")),
     *(f"{LIBRARY}{name}.py" for name in ("health", "media", "requests", "static")),
     *(f"{LIBRARY}{name}.py" for name in ("secret_key", "serving", "wsgi")),
@@ -409,6 +411,69 @@ def test_no_rendered_path_is_lost_within_a_major_version(history, rendered, vers
         lost = lost_paths(old, new)
         assert not {name for name in lost if not name.startswith(LIBRARY)}
         assert lost.isdisjoint(CALLED_BY_NAME)
+
+
+def named_in(project: Path) -> dict[str, set[str]]:
+    """Modules of the library that a project's own files name, with what they import from it.
+
+    tasks.py is not among them: an update brings the one that fits. But what a client asks of
+    images is, for these may be newer.
+    """
+    found: dict[str, set[str]] = {}
+    for name, content in files(project).items():
+        is_text = not name.endswith(BINARY) and name != "tasks.py"
+        text = content.decode() if is_text else ""
+        words = re.findall(r'-m[", ]+(stagetools(?:\.\w+)*)', text)
+        if not name.startswith(LIBRARY):
+            words += re.findall(r"stagetools(?:[./]\w+)+(?!: )\b", text)
+            for module, alias in imported_in(text) if name.endswith(".py") else ():
+                path = module_of(project, f"{module}.{alias}")
+                if path and path == module_of(project, module):  # so it is no module itself
+                    found.setdefault(path, set()).add(alias)
+        for word in words:
+            if path := module_of(project, word):
+                found.setdefault(path, set())
+    return found
+
+
+def imported_in(text: str) -> list[tuple[str, str]]:
+    return [
+        (node.module or "", alias.name)
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if alias.name != "*"
+    ]
+
+
+def module_of(project: Path, word: str) -> str:
+    """The file of the module that a word begins with, or nothing."""
+    parts = re.split("[./]", word)
+    while len(parts) > 1:
+        path = "/".join(parts)
+        for file in (f"{path}.py", f"{path}/__main__.py"):
+            if (project / file).is_file():
+                return file
+        parts.pop()
+    return f"{LIBRARY}__main__.py" if word == "stagetools" else ""
+
+
+@pytest.mark.parametrize("version", SAME_MAJOR, ids=lambda version: version.name)
+def test_what_the_files_of_a_released_version_call_by_name_is_there(
+    history, rendered, version
+):
+    for answers in ({}, ADOPTED):
+        try:
+            old = rendered(history, f"v{version.name}", **answers)
+        except ValueError:  # as above
+            continue
+        new = rendered(history, "HEAD", **answers)
+        named = named_in(old)
+        assert f"{LIBRARY}probe.py" in named  # by a client of that version, of any image
+        assert named.keys() <= CALLED_BY_NAME
+        for path, words in named.items():
+            text = (new / path).read_text()
+            assert [w for w in words if not re.search(rf"\b{w}\b", text)] == []
 
 
 @pytest.mark.parametrize("answers", [{}, ADOPTED], ids=["new", "adopted"])
