@@ -19,12 +19,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from stagetools.naming.system import System
+from stagetools.naming.system import BUILD, System
 
-__all__ = ["BUILD", "add_source_dir", "adopt", "stand_in"]
-
-BUILD = "build_prod"
-"""The name under which an image is built: no server's, and nobody visits it."""
+__all__ = ["add_source_dir", "adopt", "stand_in"]
 
 # --- where the project's own modules are ---------------------------------------------
 

@@ -12,9 +12,16 @@ from django.apps import apps
 from django.db import Error, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.migration import Migration
 from django.http import HttpRequest, HttpResponse
 
-__all__ = ["PATH", "HealthMiddleware", "pending_migrations", "unknown_migrations"]
+__all__ = [
+    "PATH",
+    "HealthMiddleware",
+    "pending_migrations",
+    "plan_of",
+    "unknown_migrations",
+]
 
 PATH = "/healthz"
 logger = logging.getLogger(__name__)
@@ -67,9 +74,15 @@ def _answer(status: HTTPStatus, text: str) -> HttpResponse:
 
 def pending_migrations() -> list[str]:
     """The migrations of this code that the database does not have: `blog.0002_tags`."""
-    executor = MigrationExecutor(connection)
-    plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    plan = plan_of(MigrationExecutor(connection))
     return [f"{migration.app_label}.{migration.name}" for migration, _ in plan]
+
+
+def plan_of(executor: MigrationExecutor) -> list[tuple[Migration, bool]]:
+    """The same in their order, as Django itself plans them."""
+    plan: list[tuple[Migration, bool]]
+    plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    return plan
 
 
 def unknown_migrations(applied: Iterable[Row]) -> list[str]:

@@ -70,9 +70,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "installed.etc": {"naming.system", "installed.units"},
     "installed.commands": FINDING | {"installed.etc"},
     # in an image: while it is built, and when a deploy asks it
-    "image": set(),
+    "image": {"naming.system"},
     "database.protocol": {"errors"},  # what it answers, for both sides
-    "database": {"database.protocol", "wsgi", "errors", "web.rehearsal"},  # its __main__ starts the site on a copy
+    "database": {"database.protocol", "wsgi", "errors", "health", "web.rehearsal"},  # its __main__ starts the site on a copy
     # the deploy: words and numbers
     "deploy.shell": set(),
     "deploy.limits": set(),
@@ -97,7 +97,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "deploy.steps": {"errors", "database.protocol", "deploy.commands", "deploy.host.fence"} | PURE | AT_THE_EDGE,
     "deploy.terminal": {"errors", "deploy.steps"},
     # what `inv` calls, from below to above
-    "deploy.tasks.readiness": {"errors", "adopted"},
+    "deploy.tasks.readiness": {"errors", "naming.system"},
     "deploy.tasks.session": {"naming.system", "deploy.host.dry", "deploy.host.ssh", "deploy.terminal", "deploy.steps"} | PURE | AT_THE_EDGE,
     "deploy.tasks.change": {"errors", "deploy.commands", "deploy.limits", "deploy.shell", "deploy.tasks.session", "deploy.steps", "deploy.terminal", "deploy.facts", "deploy.standing"},
     "deploy.tasks.on_copy": {"errors", "deploy.tasks.change", "deploy.commands", "deploy.limits", "deploy.steps", "deploy.terminal"},
@@ -129,7 +129,7 @@ MAY_USE = {
     "fabric": {"deploy.host.ssh"},
     "paramiko": {"deploy.host.ssh", "deploy.host.keys"},
     "tomlkit": {"deploy.config"},
-    "rich": {"deploy.terminal", "deploy.host.dry"},
+    "rich": {"deploy.terminal", "deploy.host.dry", "deploy.steps"},
     "invoke": set(),  # the project's tasks.py alone
 }
 

@@ -9,6 +9,7 @@ from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ProjectState
 
 from stagetools.database.protocol import Finding
+from stagetools.health import plan_of
 
 __all__ = [
     "applied",
@@ -35,7 +36,7 @@ def known() -> list[str]:
 def pending() -> list[tuple[Migration, ProjectState]]:
     """The migrations that the database lacks, each with the state before it."""
     executor = MigrationExecutor(connection)
-    plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    plan = plan_of(executor)
     state = executor._create_project_state(with_applied_migrations=True)
     return list(_with_states(plan, state))
 

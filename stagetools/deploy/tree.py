@@ -15,7 +15,18 @@ from pathlib import Path
 
 from stagetools.errors import ConfigError, StageError
 
-__all__ = ["Entry", "LeftOut", "Manifest", "archive", "read_tree"]
+__all__ = [
+    "Entry",
+    "LeftOut",
+    "Manifest",
+    "archive",
+    "file_member",
+    "packed",
+    "read_tree",
+]
+
+Member = tuple[tarfile.TarInfo, bytes]
+"""What a tar says of a file or a link, and the file's content."""
 
 # Kept back even where somebody committed them: a server makes its own.
 _SECRETS = re.compile(r"(?:^|/)\.env(?:\..*)?$")
@@ -105,27 +116,39 @@ def read_tree(root: Path) -> Manifest:
 
 
 def archive(root: Path, entries: Iterable[Entry]) -> bytes:
-    """A gzipped tar of `entries`, with no owner, no time, and no mode but the run bit.
+    """A gzipped tar of `entries`, as they are below `root`."""
+    return packed(_member(root, entry) for entry in entries)
 
-    The same entries give the same bytes: what has arrived of them need not be sent again.
+
+def packed(members: Iterable[Member]) -> bytes:
+    """A gzipped tar, with no owner, no time, and no mode but the run bit.
+
+    The same members give the same bytes: what has arrived of them need not be sent again.
     """
     buffer = io.BytesIO()
     with (
         gzip.GzipFile(fileobj=buffer, mode="wb", compresslevel=6, mtime=0) as packed,
         tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar,
     ):
-        for entry in entries:
-            _add(tar, root, entry)
+        for info, content in members:
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
     return buffer.getvalue()
 
 
-def _add(tar: tarfile.TarFile, root: Path, entry: Entry) -> None:
+def file_member(path: str, content: bytes, *, runs: bool = False) -> Member:
+    """A file, as `packed` takes it."""
+    info = tarfile.TarInfo(path)
+    info.mode = 0o755 if runs else 0o644
+    return info, content
+
+
+def _member(root: Path, entry: Entry) -> Member:
     path = root / entry.path
-    info = tarfile.TarInfo(entry.path)
     if entry.kind == "l":
-        info.type, info.linkname = tarfile.SYMTYPE, str(path.readlink())
-        tar.addfile(info)
-        return
+        link = tarfile.TarInfo(entry.path)
+        link.type, link.linkname = tarfile.SYMTYPE, str(path.readlink())
+        return link, b""
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != entry.digest:
         raise StageError(
@@ -133,8 +156,7 @@ def _add(tar: tarfile.TarFile, root: Path, entry: Entry) -> None:
             untouched="Nothing was uploaded.",
             remedy="Deploy again once your editor or build is done.",
         )
-    info.size, info.mode = len(content), 0o755 if entry.kind == "x" else 0o644
-    tar.addfile(info, io.BytesIO(content))
+    return file_member(entry.path, content, runs=entry.kind == "x")
 
 
 # What git tracks, with the mode that it has in the index; other files are a bare path.

@@ -12,6 +12,7 @@ import sqlite3
 import sys
 
 from stagetools.image.sqlite import has_wal_reset_bug
+from stagetools.naming.system import BUILD
 
 __all__ = ["main"]
 
@@ -37,7 +38,7 @@ def _compile() -> None:
 
 def _set_up_django() -> None:
     """As a production stage, with a key that lives no longer than this process."""
-    os.environ["STAGETOOLS_SYSTEM"] = "build_prod"
+    os.environ["STAGETOOLS_SYSTEM"] = BUILD
     os.environ["SECRET_KEY"] = secrets.token_urlsafe(50)
     os.environ["ALLOWED_HOSTS"] = "localhost"
     sys.path.insert(0, ".")

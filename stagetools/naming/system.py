@@ -13,8 +13,10 @@ from pathlib import Path
 
 from stagetools.errors import SystemNameError
 
-__all__ = ["CONVENTION", "NAME_MAX", "Source", "Stage", "System", "split_name"]
+__all__ = ["BUILD", "CONVENTION", "NAME_MAX", "Source", "Stage", "System", "split_name"]
 
+BUILD = "build_prod"
+"""The name under which an image is built: no server's, and nobody visits it."""
 NAME_MAX = 32  # characters; the longest account name that useradd(8) takes
 CONVENTION = (
     "<configuration>_<stage name>, such as shop_prod: lower-case letters, digits and"

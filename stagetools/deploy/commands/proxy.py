@@ -11,7 +11,7 @@ REFUSED = 65
 
 @named
 def ensure(authority: str, version: int) -> Command:
-    """Unpack the proxy's files from standard input (a tar), and start or renew it.
+    """Unpack the proxy's files from standard input (a gzipped tar), and start or renew it.
 
     `authority` is how certificates are made on this server; the first stage that makes
     any decides. `version` is that of the files, remembered once a proxy runs with them.

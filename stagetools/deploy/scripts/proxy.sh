@@ -1,6 +1,6 @@
 # shellcheck shell=sh
 # The server's one proxy: `ensure AUTHORITY VERSION` unpacks its files from standard input (a
-# tar) and starts or renews it; `except NAME SNIPPET [ROOT CERTIFICATE]` serves an installation
+# gzipped tar) and starts or renews it; `except NAME SNIPPET [ROOT CERTIFICATE]` serves an installation
 # by a snippet of its own, and an empty one ends that. Exits $refused if Caddy refuses them.
 set -eu
 dir=$1 refused=$2 what=$3
@@ -96,7 +96,7 @@ case $what in
     install -d -m 0755 /srv/stagetools /srv/stagetools/web "$dir" "$dir/sites"
     cd "$dir"
     rm -f ./*.new
-    tar -x --no-same-owner --transform 's/$/.new/' -f -
+    tar -x -z --no-same-owner --transform 's/$/.new/' -f -
     if test -n "$1" && ! test -f authority.caddy; then
       printf '%s\n' "$1" >authority.caddy.new
     fi

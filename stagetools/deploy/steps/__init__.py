@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-__all__ = ["Outcome", "changed", "counted", "unchanged"]
+from rich.filesize import decimal as size
+
+__all__ = ["Outcome", "changed", "counted", "size", "unchanged"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,7 @@ from stagetools.deploy.commands.backup import repository, setup
 from stagetools.deploy.facts import Facts
 from stagetools.deploy.host.host import OnLine
 from stagetools.deploy.host.site import Site
-from stagetools.deploy.steps import Outcome, changed
-from stagetools.deploy.steps.source import size
+from stagetools.deploy.steps import Outcome, changed, size
 from stagetools.errors import CommandFailed, StageError
 
 __all__ = [
@@ -106,10 +105,9 @@ def make(site: Site, on_line: OnLine) -> Outcome:
 def drill(site: Site, on_line: OnLine) -> Outcome:
     """Read the latest backup as if it were restored."""
     said = _answer(site.run(repository.drill(site.layout), on_line=on_line), "drilled")
-    return Outcome(
-        False,
+    return changed(  # nothing but when it was read last
         f"{said['drilled']} can be restored: database {_size(said, 'database')} with"
-        f" {said['rows']} rows, and all uploads",
+        f" {said['rows']} rows, and all uploads"
     )
 
 

@@ -1,8 +1,6 @@
 """The server's one proxy, and how it finds an installation."""
 
 import hashlib
-import io
-import tarfile
 from pathlib import Path
 
 from stagetools.deploy.commands import proxy, traffic
@@ -15,6 +13,7 @@ from stagetools.deploy.limits import HEALTH
 from stagetools.deploy.shell import Command
 from stagetools.deploy.steps import Outcome, changed, unchanged
 from stagetools.deploy.steps.release import said_by_probe
+from stagetools.deploy.tree import file_member, packed
 from stagetools.errors import CommandFailed, StageError
 
 __all__ = ["claim", "claim_domains", "ensure_proxy", "is_ready", "visit"]
@@ -186,10 +185,4 @@ def _archive(config: StageConfig) -> bytes:
     files = _files()
     if config.acme_ca_root:
         files[_root_name(config)] = config.acme_root.encode()
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for name, content in files.items():
-            info = tarfile.TarInfo(name)
-            info.size, info.mode = len(content), 0o644
-            tar.addfile(info, io.BytesIO(content))
-    return buffer.getvalue()
+    return packed(file_member(name, content) for name, content in files.items())

@@ -9,10 +9,10 @@ from pathlib import Path
 from stagetools.deploy.commands import files
 from stagetools.deploy.host.host import OnSent
 from stagetools.deploy.host.site import Site
-from stagetools.deploy.steps import Outcome, changed
+from stagetools.deploy.steps import Outcome, changed, size
 from stagetools.deploy.tree import Entry, LeftOut, Manifest, archive
 
-__all__ = ["Target", "size", "upload"]
+__all__ = ["Target", "upload"]
 
 _AT_ONCE = 64_000  # bytes: fewer arrive within the lock's patience even at 6 kB/s
 _NAMED = 3  # of the paths that are left out; inv check names them all
@@ -89,12 +89,3 @@ def _not_sent(left_out: Sequence[LeftOut]) -> str:
 
 def _paths(entries: Iterable[Entry]) -> list[str]:
     return [entry.path for entry in entries]
-
-
-def size(count: int) -> str:
-    """Bytes as a person reads them, in powers of 1000."""
-    amount, units = float(count), iter(("B", "kB", "MB", "GB"))
-    unit = next(units)
-    while amount >= 1000 and unit != "GB":
-        amount, unit = amount / 1000, next(units)
-    return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"

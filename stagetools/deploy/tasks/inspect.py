@@ -11,8 +11,7 @@ from stagetools.deploy.commands import server as server_commands
 from stagetools.deploy.facts import Container, Facts, Record
 from stagetools.deploy.lines import as_json, readable
 from stagetools.deploy.shell import sh
-from stagetools.deploy.steps import backup, counted, release, server
-from stagetools.deploy.steps.source import size
+from stagetools.deploy.steps import backup, counted, release, server, size
 from stagetools.deploy.tasks import backing_up
 from stagetools.deploy.tasks.session import Session
 from stagetools.deploy.terminal import ignore_interrupts, uninterrupted

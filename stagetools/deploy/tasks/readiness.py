@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
-from stagetools.adopted import BUILD
 from stagetools.errors import StageError
+from stagetools.naming.system import BUILD
 
 __all__ = ["Problem", "check", "problems_of_files", "remedy_for", "words_of_tests"]
 
