@@ -19,7 +19,7 @@ from rich.console import Console
 from stagetools.deploy import terminal as terminal_module
 from stagetools.deploy.host.dry import WOULD, DryHost, DryTerminal
 from stagetools.deploy.shell import Command, looks, prints, sh
-from stagetools.deploy.steps import Outcome, changed
+from stagetools.deploy.steps import Outcome, changed, unchanged
 from stagetools.deploy.tasks.on_copy import OnCopy
 from stagetools.deploy.tasks.rollback import Rollback
 from stagetools.deploy.terminal import Terminal, number, reports_errors, uninterrupted
@@ -69,6 +69,12 @@ def test_without_a_terminal_each_step_is_one_plain_line(log, output) -> None:
         step.progress(1, 2)
         step.end(changed("image shop_prod:R1"))
     assert output.getvalue() == "✓ Build: image shop_prod:R1 (0.0 s)\n"
+
+
+def test_a_step_that_found_its_work_done_says_so_by_its_mark(log, output) -> None:
+    with log.step("Docker") as step:
+        step.end(unchanged("Docker 28.0 is there"))
+    assert output.getvalue() == "= Docker: Docker 28.0 is there (0.0 s)\n"
 
 
 def test_a_step_that_comes_again_is_not_ticked(log, output) -> None:

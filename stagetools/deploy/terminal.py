@@ -65,6 +65,8 @@ class Step:
         self.outcome = outcome.text
         if outcome.comes_again:
             self.mark, self.style = "·", "yellow"
+        elif not outcome.changed:
+            self.mark, self.style = "=", "dim"
 
     def line(self, text: str) -> None:
         """A line of the command that runs: the last few live, all of them in a log file."""

@@ -229,7 +229,9 @@ class Seen:
         cut = re.split(r"^✗ .*$", self.done.text, flags=re.MULTILINE)[-1]
         lines = [line.strip() for line in cut.splitlines()]
         keep = [
-            ln for ln in lines if ln and not ln.startswith(("✓", "·", "|", MARK[:5]))
+            ln
+            for ln in lines
+            if ln and not ln.startswith(("✓", "=", "·", "|", MARK[:5]))
         ]
         return "" if self.is_silent else " ".join(keep)
 

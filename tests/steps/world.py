@@ -155,7 +155,7 @@ class Scene:
         found = []
         for line in self.output.getvalue().splitlines():
             mark, _, rest = line.partition(" ")
-            if mark in ("✓", "✗", "·"):
+            if mark in ("✓", "=", "✗", "·"):
                 title = rest.partition(":")[0]
                 found.append(f"✗ {title}" if mark == "✗" else title)
         return found
