@@ -8,6 +8,7 @@ import subprocess
 import sys
 from contextlib import closing
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,8 @@ from stagetools.deploy.backups import (
     parse_watch,
 )
 from stagetools.deploy.config import load
+from stagetools.deploy.steps.backup import Entry
+from stagetools.deploy.tasks import backing_up
 from stagetools.errors import ConfigError
 
 DAY = 86400
@@ -248,3 +251,25 @@ def test_other_rows_than_were_written_down_are_told(shop, tmp_path) -> None:
         made.commit()
     said = ask("compare", shop, manifest)["wrong"]
     assert said == "entry has 299 rows, and 300 were counted in the backup"
+
+
+# --- telling of them --------------------------------------------------------------------------
+
+
+def test_a_backup_in_lines_fits_a_terminal_of_sixty_columns() -> None:
+    then = datetime(2026, 1, 31, 7, tzinfo=UTC)
+    snapshot = Entry(
+        name="before-20260131-070000-0000000",
+        at=then,
+        kind="before a migration",
+        bytes=120_000_000,
+        where="backups/",
+        drilled=then,
+    )
+    lines = backing_up._in_lines(*backing_up._row(snapshot)).splitlines()
+    assert lines == [
+        "before-20260131-070000-0000000  before a migration",
+        "  2026-01-31 07:00:00 UTC, 120.0 MB, backups/",
+        "  last drill 2026-01-31 07:00",
+    ]
+    assert max(map(len, lines)) <= 60

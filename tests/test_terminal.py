@@ -205,6 +205,36 @@ def test_a_secret_that_nobody_gives_is_not_an_empty_one(log, monkeypatch) -> Non
         log.ask_secret("KEY")
 
 
+# --- tables ----------------------------------------------------------------------------------
+
+ROWS = [("a1", "[bold]", "山田"), ("b22", "x", "")]
+
+
+def told(row: str, *more: str) -> str:
+    return f"{row}: {len(more)} more"
+
+
+def test_a_table_has_its_columns_below_each_other(log, output) -> None:
+    """Also where a name is wide, or looks like markup."""
+    log.table(("id", "what", "who"), ROWS, told)
+    assert output.getvalue().splitlines() == [
+        "id   what    who",
+        "a1   [bold]  山田",
+        "b22  x",
+    ]
+
+
+@pytest.mark.parametrize(("live", "lines"), [(False, 3), (True, 2)])
+def test_only_a_person_s_narrow_terminal_has_a_table_in_lines(
+    output, live: bool, lines: int
+) -> None:
+    console = Console(file=output, width=12, force_terminal=live)
+    Terminal(console).table(("id", "what", "who"), ROWS, told)
+    said = plain(output).splitlines()
+    assert len(said) == lines
+    assert (said[0] == "a1: 2 more") is live
+
+
 # --- errors ---------------------------------------------------------------------------------
 
 

@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import wraps
 from typing import Any, NoReturn
@@ -34,6 +34,7 @@ __all__ = [
 
 _TAIL = 6  # lines of a running command shown below its step
 _TITLE = 10  # columns
+_UNBOUNDED = 10_000  # columns, for what is measured first
 # What a terminal obeys instead of showing it: CSI and OSC sequences, and other control characters.
 _OBEYED = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
@@ -123,6 +124,28 @@ class Terminal:
 
     def say(self, text: str, style: str = "") -> None:
         self.console.print(_shown(text, style), soft_wrap=True)
+
+    def table(
+        self,
+        heads: Sequence[str],
+        rows: Sequence[Sequence[str]],
+        narrow: Callable[..., str],
+    ) -> None:
+        """Rows in columns; each as `narrow` has it where a person's terminal is too narrow.
+
+        A log file has the columns however wide they are.
+        """
+        columns = Table(*heads, box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        for row in rows:
+            columns.add_row(*map(_shown, row))
+        wide = self.console.options.update(max_width=_UNBOUNDED)
+        wide = wide.update(width=self.console.measure(columns, options=wide).maximum)
+        if self.live and wide.max_width > self.console.width:
+            for row in rows:
+                self.say(narrow(*row))
+            return
+        for line in self.console.render_lines(columns, wide):
+            self.say("".join(segment.text for segment in line).rstrip())
 
     def conclude(self, text: str) -> None:
         """Say what a task has come to."""

@@ -51,15 +51,22 @@ def backups(session: Session) -> None:
             untouched="Nothing was changed.",
             remedy="Read restic's last lines below: the key or the repository may be damaged.",
         ) from error
-    table = [("backup", "when (UTC)", "size", "kind", "where", "last drill")]
-    for one in entries:
-        drilled = f"{one.drilled:%Y-%m-%d %H:%M}" if one.drilled else ""
-        when = f"{one.at:%Y-%m-%d %H:%M:%S}"
-        table.append((one.name, when, size(one.bytes), one.kind, one.where, drilled))
-    widths = [max(len(row[column]) for row in table) for column in range(6)]
-    for row in table:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        session.terminal.say("  ".join(cells).rstrip())
+    heads = ("backup", "when (UTC)", "size", "kind", "where", "last drill")
+    session.terminal.table(heads, [_row(one) for one in entries], _in_lines)
+
+
+def _row(one: steps.Entry) -> tuple[str, ...]:
+    drilled = f"{one.drilled:%Y-%m-%d %H:%M}" if one.drilled else ""
+    when = f"{one.at:%Y-%m-%d %H:%M:%S}"
+    return one.name, when, size(one.bytes), one.kind, one.where, drilled
+
+
+def _in_lines(
+    name: str, when: str, length: str, kind: str, where: str, drilled: str
+) -> str:
+    """A backup where the terminal is narrower than the table."""
+    drill = f"\n  last drill {drilled}" if drilled else ""
+    return f"{name}  {kind}\n  {when} UTC, {length}, {where}{drill}"
 
 
 def show_key(session: Session) -> None:

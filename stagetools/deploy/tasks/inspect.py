@@ -46,17 +46,8 @@ def releases(session: Session) -> None:
     """Print the releases that are kept, the newest first; the arrow marks what serves."""
     facts = server.look(session)
     heads = ("", "release", "when (UTC)", "who", "commit", "size", "health", "what")
-    rows: list[tuple[str, ...]] = [heads]
-    rows += [_row(session, facts, entry) for entry in release.known(session)]
-    widths = [max(len(row[column]) for row in rows) for column in range(8)]
-    is_narrow = sum(widths) + 2 * len(widths) > session.terminal.console.width
-    if session.terminal.live and is_narrow:
-        for row in rows[1:]:
-            session.terminal.say(_in_three_lines(*row))
-        return
-    for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        session.terminal.say("  ".join(cells).rstrip())
+    rows = [_row(session, facts, entry) for entry in release.known(session)]
+    session.terminal.table(heads, rows, _in_three_lines)
 
 
 def _in_three_lines(
