@@ -154,7 +154,11 @@ def _stages(path: Path) -> dict[str, dict[str, Any]]:
     except OSError as error:
         raise _not_ours(path, "read", error) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path.name} is not TOML: {error}.") from None
+        raise ConfigError(
+            f"{path.name} is not TOML: {error}.",
+            remedy="Fix that line. Between <<<<<<< and >>>>>>> are your lines, and after"
+            " ======= those of the template: keep yours.",
+        ) from None
     _known(document, ("stages",), path.name)
     stages = document.get("stages")
     if not isinstance(stages, dict) or not all(

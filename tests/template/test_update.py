@@ -502,6 +502,26 @@ def test_an_edit_in_every_rendered_file_is_kept_and_the_old_layout_is_gone(
     assert library == {name for name in files(after) if name.startswith(LIBRARY)}
 
 
+def test_a_deploy_toml_that_was_filled_in_has_no_conflict(history, rendered):
+    """Everybody does that, and a deploy could not begin."""
+    project = rendered(history, f"v{RELEASED[0].name}")
+    path = project / "deploy.toml"
+    mine = path.read_text()
+    for old, new in {
+        'host = ""': 'host = "203.0.113.7"',
+        "mysite.example.com": "mysite.org",
+        "# port = 22": "port = 2222",
+        "# workers = 3": "workers = 4",
+    }.items():
+        assert old in mine
+        mine = mine.replace(old, new)
+    mine += '\n[stages.qual]\nhost = "203.0.113.8"\ndomains = ["qual.mysite.org"]\n'
+    path.write_text(mine)
+    commit_all(project, "Where it is deployed")
+    update(project, "HEAD")
+    assert path.read_text() == mine
+
+
 def test_a_short_name_that_a_released_version_took_is_kept(history, rendered):
     """New ones may not end in a stage; a project that has one must go on being updated."""
     oldest = f"v{RELEASED[0].name}"
