@@ -333,6 +333,9 @@ def test_a_wrong_key_opens_nothing_and_says_so(site, layout) -> None:
         done = site.attempt(command)
         assert done.returncode == 1
         assert b"does not open the backups" in done.stderr
+    done = site.attempt(repository.listed(layout))
+    assert done.returncode == 1
+    assert b"cannot be read" in done.stderr
 
 
 def test_how_they_stand_is_told_with_the_next_one(site, layout) -> None:

@@ -12,6 +12,7 @@
 # among its uploads leads it nowhere that the account may not go.
 set -eu
 umask 077
+cd / # wherever root may be: the account cannot go there
 vault=$home/vault inside=$home/vault/inside image='' data='' release=''
 
 as() { setpriv --reuid "$user" --regid "$user" --clear-groups --inh-caps=-all -- "$@"; }
@@ -142,8 +143,11 @@ make() {
   size=$(printf '%s\n' "$made" | sed 's/^{"bytes": \([0-9]*\), "rows": \([0-9]*\),.*/\1 \2/')
   size_of_uploads=$(as find "$uploads" -path "$uploads/.tmp" -prune -o -type f -printf '%s\n' |
     awk '{sum += $1} END {printf "%.0f", sum}')
+  # what counts files beforehand, for a progress that nobody sees, goes by absolute paths
+  scan=''
+  ! restic backup --help | grep -q -e --no-scan || scan=--no-scan
   missing=no
-  summary=$(repository backup --quiet --json --host "$name" --exclude "$uploads/.tmp" \
+  summary=$(repository backup ${scan:+"$scan"} --quiet --json --host "$name" --exclude "$uploads/.tmp" \
     --tag "kind=$kind" --tag "database=${size% *}" --tag "rows=${size#* }" \
     --tag "media=$size_of_uploads" now "$uploads") || case $? in
     3) missing=yes ;;
@@ -162,9 +166,9 @@ keep() {
 
 # --- trying one ---------------------------------------------------------------------------------
 
-latest() {
-  repository snapshots --json --no-lock --host "$name" --group-by host --latest 1 |
-    sed -n 's/.*"id":"\([0-9a-f]\{64\}\)".*/\1/p'
+snapshots() { # on one line
+  found=$(repository snapshots --json --no-lock --host "$name" "$@") || return
+  printf '%s' "$found" | tr -d '\n'
 }
 
 drill() {
@@ -172,7 +176,9 @@ drill() {
   begin drill
   look_at_site || fail "No release serves, so no image is there to read a database with."
   open_repository
-  id=$(latest)
+  id=$(snapshots --group-by host --latest 1) ||
+    fail "The backups cannot be read: read restic's last lines."
+  id=$(printf '%s\n' "$id" | sed -n 's/.*"id":"\([0-9a-f]\{64\}\)".*/\1/p')
   test -n "$id" || fail "There is no backup yet."
   inside rm -rf drill
   inside mkdir drill
@@ -199,7 +205,8 @@ short() { printf '%.8s' "$1"; }
 # --- telling ------------------------------------------------------------------------------------
 
 list() {
-  printf 'snapshots=%s\n' "$(repository snapshots --json --no-lock --host "$name" | tr -d '\n')"
+  there=$(snapshots) || fail "The backups cannot be read: read restic's last lines."
+  printf 'snapshots=%s\n' "$there"
   sed -n 's/^/drilled=/p' "$vault/drilled" 2>/dev/null || true
   (cd / && as find "$home/backups" -maxdepth 1 -type f '(' -name 'before-*.sqlite3' -o -name 'replaced-*.sqlite3' ')' \
     -printf 'file=%s %T@ %f\n') || true

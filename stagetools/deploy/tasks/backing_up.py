@@ -113,7 +113,7 @@ def _set_up(session: Session) -> None:
     ):
         outcome, is_new = steps.install(session.under(held), step.line)
         step.end(outcome)
-    if is_new:
+    if is_new and not session.terminal.dry:
         show_new_key(session)
 
 

@@ -54,7 +54,7 @@ def deploy(
             change = Deploy(session, held, facts, root, tree.result())
             change.allow_breaking = allow_breaking
             change.run()
-            if change.has_new_key:
+            if change.has_new_key and not terminal.dry:
                 backing_up.show_new_key(session)
     done = f"{time.monotonic() - started:.1f} s"
     if change.live_at:
