@@ -147,10 +147,11 @@ def possessions(server: Server) -> dict[str, str]:
         "proxy": "cd /srv/stagetools/proxy; find . -type f -exec sha256sum {} + | sort; ls -lnR --time-style=+",
         "site": "cd /srv/stagetools/web; readlink hosts/second.test; stat -c '%n %U:%G %a' sites/second_prod sites/second_prod/run sites/second_prod/site; cat sites/second_prod/site sites/second_prod/max_body* 2>/dev/null || true",
         "root": "find /root -type f -not -path '*/.docker/*' -not -path '*/.cache/*' -exec sha256sum {} + | sort",
-        "etc": "find /etc -xdev -type f -not -name 'passwd*' -not -name 'group*' -not -name '*shadow*' -not -name 'sub[ug]id*' -not -name '.pwd.lock' -exec sha256sum {} + | sort",
+        "etc": "find /etc -xdev -type f -not -name 'passwd*' -not -name 'group*' -not -name '*shadow*' -not -name 'sub[ug]id*' -not -name '.pwd.lock' -not -name 'stagetools-*-hostile_prod.*' -exec sha256sum {} + | sort",
         "accounts": "grep -v hostile_prod /etc/passwd; grep -v hostile_prod /etc/shadow",
         "home": "cd /home/second_prod; stat -c '%n %U:%G %a' . env media backups releases static-archive",
-        "units": "ls -R /etc/systemd/system",
+        "units": "ls -R /etc/systemd/system | grep -v hostile_prod",
+        "vault": "cd /home/second_prod; stat -c '%n %U:%G %a' vault vault/key; sha256sum vault/key",
     }
     return {what: server.run(command) for what, command in looks.items()}
 
@@ -315,6 +316,7 @@ def test_a_hostile_site_neither_stops_nor_reads_nor_changes_another(two) -> None
     assert not two.found_in(traces, public=False), traces
     assert not two.found_in(kept(server), public=False)
     assert possessions(server) == before
+    assert "hostile_prod" not in server.run("ls -R /etc/systemd/system")
     assert asked <= logged(server), "the flood hid lines of the second site"
     assert attacks.proxy_peak < 400 * 2**20
 
