@@ -5,10 +5,10 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from aaa_env_setup import SYSTEM
 from invoke import Collection, task
 from invoke.main import program
 
+from aaa_env_setup import SYSTEM
 from stagetools.deploy.config import load, remember
 from stagetools.deploy.host.dry import DryTerminal
 from stagetools.deploy.tasks import (
