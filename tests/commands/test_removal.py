@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from stagetools.deploy.commands import removal, traffic
+from tests.commands.machine import until
 
 
 @pytest.fixture
@@ -196,10 +197,9 @@ def test_unlocking_ends_the_holder_and_says_whose_it_was(machine, layout) -> Non
             check=True,
         )
         # flock waits for sleep, which holds the lock too: end both
-        child = (
-            Path(f"/proc/{holder.pid}/task/{holder.pid}/children").read_text().strip()
-        )
-        Path(f"{lock}.pid").write_text(f"{child}\n")
+        children = Path(f"/proc/{holder.pid}/task/{holder.pid}/children")
+        until(lambda: bool(children.read_text().strip()))  # it locks before it forks
+        Path(f"{lock}.pid").write_text(f"{children.read_text().strip()}\n")
         Path(f"{lock}.who").write_text("ann@desk deploys\nnow: Build\n")
         said = machine.run(removal.unlock(layout))
     finally:
