@@ -173,14 +173,27 @@ def ensure_network() -> None:
 
 
 def _create_with_address(*words: str) -> None:
-    """`docker create` with an address that no other server has."""
+    """`docker create` with an address that no other server has, or will have again."""
     ensure_network()
-    for _ in range(20):
-        address = f"{SUBNET}.{random.randint(2, 254)}"  # noqa: S311 - no secret
-        if address not in docker("network", "inspect", NETWORK):
-            docker("create", "--network", NETWORK, "--ip", address, *words)
-            return
-    raise RuntimeError(f"{NETWORK} has no free address")
+    taken = _addresses()
+    # the engine gives the lowest ones itself, to whatever asks for none
+    free = {f"{SUBNET}.{last}" for last in range(100, 255)} - taken
+    if not free:
+        raise RuntimeError(f"{NETWORK} has no free address")
+    address = random.choice(sorted(free))  # noqa: S311 - no secret
+    docker("create", "--network", NETWORK, "--ip", address, *words)
+
+
+def _addresses() -> set[str]:
+    """The addresses of all containers there, of those too whose power is cut just now."""
+    names = docker("ps", "--all", "--quiet", "--filter", f"network={NETWORK}").split()
+    form = "{{range .NetworkSettings.Networks}}{{with .IPAMConfig}}{{.IPv4Address}}{{end}} {{.IPAddress}} {{end}}"
+    inspect = ["docker", "inspect", "--format", form, *names]
+    if not names:
+        return set()
+    # without check: one that was there may have been removed meanwhile
+    said = subprocess.run(inspect, capture_output=True, text=True, check=False)
+    return set(said.stdout.split())
 
 
 def _address(container: str) -> str:
