@@ -26,7 +26,10 @@ from tests.commands.machine import Machine
 
 pytestmark = [
     pytest.mark.slow,  # restic derives its key anew at each start
-    pytest.mark.skipif(not shutil.which("restic"), reason="no restic here"),
+    pytest.mark.skipif(
+        not shutil.which("restic"),
+        reason="restic is not installed here: apt-get install restic",
+    ),
 ]
 
 RELEASE = "20260131-070000-0000000"

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from tests.server.load import Load
 from tests.server.machines import Server
 from tests.server.project import Done, Project
@@ -287,8 +289,12 @@ def assert_nothing_failed(
     figures["refused"] = changes.refused if changes else 0
     sys.stdout.write(json.dumps(figures, indent=1))
     spans = changes.spans if changes else []
-    assert not report["failed"], "\n".join(told(report, spans))
     name = f"{changes.app}_prod" if changes else "mysite_prod"
+    if report["failed"]:
+        said = server.run(
+            f"journalctl -q -o cat CONTAINER_TAG={name} | grep -a '\"ERROR\"' | tail -n 3 | cut -c 1-3000"
+        )
+        pytest.fail("\n".join([*told(report, spans), "the site's last errors:", said]))
     assert_rows_are_there(report, stored(server, name), changes)
 
 

@@ -11,6 +11,7 @@ from stagetools.deploy.commands.backup import repository, setup
 from stagetools.deploy.facts import Facts
 from stagetools.deploy.host.host import OnLine
 from stagetools.deploy.host.site import Site
+from stagetools.deploy.shell import Command
 from stagetools.deploy.steps import Outcome, changed, size
 from stagetools.errors import CommandFailed, StageError
 
@@ -94,7 +95,7 @@ def _readable(calendar: str) -> str:
 
 def make(site: Site, on_line: OnLine) -> Outcome:
     """Make a backup now; what is in it."""
-    said = _answer(site.run(repository.make(site.layout), on_line=on_line), "made")
+    said = _asked(site, repository.make(site.layout), "made=", on_line)
     parts = (
         f"{said['made']}: database {_size(said, 'database')} with {said['rows']} rows,"
         f" uploads {_size(said, 'media')}; {_size(said, 'added')} of it new"
@@ -104,17 +105,21 @@ def make(site: Site, on_line: OnLine) -> Outcome:
 
 def drill(site: Site, on_line: OnLine) -> Outcome:
     """Read the latest backup as if it were restored."""
-    said = _answer(site.run(repository.drill(site.layout), on_line=on_line), "drilled")
+    said = _asked(site, repository.drill(site.layout), "drilled=", on_line)
     return changed(  # nothing but when it was read last
         f"{said['drilled']} can be restored: database {_size(said, 'database')} with"
         f" {said['rows']} rows, and all uploads"
     )
 
 
-def _answer(said: str, key: str) -> dict[str, str]:
-    """The values of the line that begins with the key."""
+def _asked(site: Site, command: Command, key: str, on_line: OnLine) -> dict[str, str]:
+    """The values of the line that begins with the key; a person sees the others."""
+    said = site.run(
+        command,
+        on_line=lambda line: None if line.startswith(key) else on_line(line),
+    )
     for line in reversed(said.splitlines()):
-        if line.startswith(f"{key}="):
+        if line.startswith(key):
             return dict(word.split("=", 1) for word in line.split())
     raise CommandFailed("the backup printed no result", status=0, output=said)
 
