@@ -10,6 +10,8 @@ from invoke.main import program
 
 from aaa_env_setup import SYSTEM
 from stagetools.deploy.config import load, remember
+from stagetools.deploy.console.terminal import Terminal, number, reports_errors
+from stagetools.deploy.console.typed import take
 from stagetools.deploy.host.dry import DryTerminal
 from stagetools.deploy.tasks import (
     backing_up,
@@ -22,9 +24,7 @@ from stagetools.deploy.tasks import (
 )
 from stagetools.deploy.tasks.rollback import roll_back
 from stagetools.deploy.tasks.session import Destination, open_session
-from stagetools.deploy.terminal import Terminal, number, reports_errors
 from stagetools.deploy.tree import read_tree
-from stagetools.deploy.typed import take
 from stagetools.errors import UsageError
 from stagetools.utils import get_expected_system_from_name
 

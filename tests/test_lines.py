@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from stagetools.deploy.lines import as_json, readable
+from stagetools.deploy.console.lines import as_json, readable
 from stagetools.settings.logs import LineFormatter
 
 STOLEN = "2026-11-26T01:39:51.911Z ERROR - django: all is lost"

@@ -79,8 +79,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "deploy.facts": set(),
     "deploy.layout": {"naming.system"},
     "deploy.standing": set(),
-    "deploy.lines": set(),
-    "deploy.typed": set(),
+    "deploy.outcome": set(),
+    "deploy.console.lines": set(),
+    "deploy.console.typed": set(),
+    "deploy.console.terminal": {"errors", "deploy.outcome"},
     "deploy.scripts.sqlite": set(),  # which a server's own Python runs, as the scripts beside it
     "deploy.backups": {"errors"},
     "deploy.config": {"errors", "deploy.backups"},
@@ -92,15 +94,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "deploy.host.keys": {"errors", "deploy.limits"},
     "deploy.host.ssh": {"errors", "deploy.config", "deploy.host.host", "deploy.host.keys", "deploy.limits", "deploy.shell"},
     "deploy.host.fence": {"errors", "deploy.host.host"} | PURE,
-    "deploy.host.dry": {"deploy.host.host", "deploy.shell", "deploy.terminal"},
+    "deploy.host.dry": {"deploy.host.host", "deploy.shell", "deploy.console.terminal"},
     # what is done there, and told
-    "deploy.steps": {"errors", "database.protocol", "deploy.commands", "deploy.host.fence"} | PURE | AT_THE_EDGE,
-    "deploy.terminal": {"errors", "deploy.steps"},
+    "deploy.steps": {"errors", "deploy.outcome", "database.protocol", "deploy.commands", "deploy.host.fence"} | PURE | AT_THE_EDGE,
     # what `inv` calls, from below to above
     "deploy.tasks.readiness": {"errors", "naming.system"},
-    "deploy.tasks.session": {"naming.system", "deploy.host.dry", "deploy.host.ssh", "deploy.terminal", "deploy.steps"} | PURE | AT_THE_EDGE,
-    "deploy.tasks.change": {"errors", "deploy.commands", "deploy.limits", "deploy.shell", "deploy.tasks.session", "deploy.steps", "deploy.terminal", "deploy.facts", "deploy.standing"},
-    "deploy.tasks.on_copy": {"errors", "deploy.tasks.change", "deploy.commands", "deploy.limits", "deploy.steps", "deploy.terminal"},
+    "deploy.tasks.session": {"naming.system", "deploy.host.dry", "deploy.host.ssh", "deploy.console.terminal", "deploy.steps"} | PURE | AT_THE_EDGE,
+    "deploy.tasks.change": {"errors", "deploy.outcome", "deploy.commands", "deploy.limits", "deploy.shell", "deploy.tasks.session", "deploy.steps", "deploy.console.terminal", "deploy.facts", "deploy.standing"},
+    "deploy.tasks.on_copy": {"errors", "deploy.outcome", "deploy.tasks.change", "deploy.commands", "deploy.limits", "deploy.steps", "deploy.console.terminal"},
 }  # fmt: skip
 # These may import all of the deploy, and the rest of the library nothing of it.
 TASKS = {
@@ -129,7 +130,7 @@ MAY_USE = {
     "fabric": {"deploy.host.ssh"},
     "paramiko": {"deploy.host.ssh", "deploy.host.keys"},
     "tomlkit": {"deploy.config"},
-    "rich": {"deploy.terminal", "deploy.host.dry", "deploy.steps"},
+    "rich": {"deploy.console.terminal", "deploy.host.dry", "deploy.outcome"},
     "invoke": set(),  # the project's tasks.py alone
 }
 

@@ -10,12 +10,12 @@ import paramiko
 import pytest
 
 from stagetools.deploy.config import StageConfig
+from stagetools.deploy.console.terminal import Terminal
 from stagetools.deploy.host.dry import DryTerminal
 from stagetools.deploy.host.keys import connection_errors
 from stagetools.deploy.host.ssh import FabricHost, _connection, _Started
 from stagetools.deploy.shell import sh
 from stagetools.deploy.tasks import session
-from stagetools.deploy.terminal import Terminal
 from stagetools.errors import CommandFailed, ConnectionFailed, UsageError
 from stagetools.utils import get_expected_system_from_name
 

@@ -16,13 +16,18 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from stagetools.deploy import terminal as terminal_module
+from stagetools.deploy.console import terminal as terminal_module
+from stagetools.deploy.console.terminal import (
+    Terminal,
+    number,
+    reports_errors,
+    uninterrupted,
+)
 from stagetools.deploy.host.dry import WOULD, DryHost, DryTerminal
+from stagetools.deploy.outcome import Outcome, changed, unchanged
 from stagetools.deploy.shell import Command, looks, prints, sh
-from stagetools.deploy.steps import Outcome, changed, unchanged
 from stagetools.deploy.tasks.on_copy import OnCopy
 from stagetools.deploy.tasks.rollback import Rollback
-from stagetools.deploy.terminal import Terminal, number, reports_errors, uninterrupted
 from stagetools.errors import CommandFailed, LockHeld, StageError, UsageError
 from tests.steps.scripted import ScriptedHost
 
@@ -352,7 +357,7 @@ def test_a_reader_who_goes_ends_no_task_in_its_midst() -> None:
     """`inv deploy | head`: what was begun goes on, unseen, and without a complaint."""
     code = """
 import sys, time
-from stagetools.deploy.terminal import Terminal, reports_errors
+from stagetools.deploy.console.terminal import Terminal, reports_errors
 @reports_errors
 def task():
     terminal = Terminal()
@@ -480,7 +485,7 @@ def test_without_verbose_it_is_a_plan_that_a_person_can_read(output) -> None:
 
 
 def test_a_plan_has_words_for_each_step_that_there_is() -> None:
-    sources = Path(terminal_module.__file__).parent.rglob("*.py")
+    sources = Path(terminal_module.__file__).parents[1].rglob("*.py")
     calls = [
         node
         for path in sources

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from stagetools.deploy.typed import as_options, take
+from stagetools.deploy.console.typed import as_options, take
 
 TASKS = ("deploy", "manage", "restart", "test", "env.set")
 

@@ -20,7 +20,7 @@ __all__ = [
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="-")
 _LINE = "%(asctime)s.%(msecs)03dZ %(levelname)s %(request_id)s %(name)s: %(message)s"
 _STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and line end
-# all but tab; and a backslash before an n, which is no line end (see deploy/lines.py)
+# all but tab; and a backslash before an n, which is no line end (see deploy/console/lines.py)
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]|\\(?=n)")
 
 

@@ -77,8 +77,8 @@ class Fault:
 
 
 def install(fault: Fault) -> None:
+    from stagetools.deploy.console.terminal import Step, Terminal
     from stagetools.deploy.host.fence import FencedHost
-    from stagetools.deploy.terminal import Step, Terminal
 
     step, run = Terminal.step, FencedHost.run
 

@@ -21,9 +21,10 @@ from stagetools.database.protocol import (
     Value,
 )
 from stagetools.deploy.commands import database as commands
+from stagetools.deploy.console.terminal import Terminal
+from stagetools.deploy.outcome import Outcome
 from stagetools.deploy.standing import Standing
-from stagetools.deploy.steps import Outcome, database
-from stagetools.deploy.terminal import Terminal
+from stagetools.deploy.steps import database
 from stagetools.errors import CommandFailed, ConnectionFailed, StageError
 from tests.steps.scripted import Answer, ScriptedHost, failure, lines
 

@@ -12,11 +12,11 @@ from typing import Any
 from rich.console import Console
 
 from stagetools.database import protocol
+from stagetools.deploy.console.terminal import Terminal
 from stagetools.deploy.facts import Facts, Record
 from stagetools.deploy.layout import Layout
 from stagetools.deploy.shell import Command
 from stagetools.deploy.tasks.session import Session
-from stagetools.deploy.terminal import Terminal
 from tests.steps.conftest import OLD, printed
 from tests.steps.scripted import Answer, ScriptedHost, lines, name_of
 

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from stagetools.deploy.commands import environment as commands
 from stagetools.deploy.config import StageConfig
+from stagetools.deploy.console.terminal import Terminal
 from stagetools.deploy.facts import parse_facts
 from stagetools.deploy.host.dry import DryHost, DryTerminal
 from stagetools.deploy.layout import Layout
@@ -28,7 +29,6 @@ from stagetools.deploy.tasks.environment import (
     value_of,
 )
 from stagetools.deploy.tasks.session import Session
-from stagetools.deploy.terminal import Terminal
 from stagetools.errors import CommandFailed, StageError, UsageError
 from stagetools.utils import get_expected_system_from_name
 from tests.commands.machine import Machine

@@ -10,11 +10,11 @@ from rich.console import Console
 from stagetools.deploy.commands import logs as journal
 from stagetools.deploy.commands import releases as commands
 from stagetools.deploy.commands import server as look
+from stagetools.deploy.console.terminal import Terminal
 from stagetools.deploy.facts import Record
 from stagetools.deploy.steps import server
 from stagetools.deploy.tasks import inspect
 from stagetools.deploy.tasks.session import Session
-from stagetools.deploy.terminal import Terminal
 from stagetools.errors import StageError, UsageError
 from tests.steps.conftest import OLD
 from tests.steps.scripted import ScriptedHost, failure

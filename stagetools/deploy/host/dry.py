@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.text import Text
 
+from stagetools.deploy.console.terminal import Step, Terminal
 from stagetools.deploy.host.host import Background, Host, OnLine, OnSent
 from stagetools.deploy.shell import Command, as_root
-from stagetools.deploy.terminal import Step, Terminal
 
 __all__ = ["WOULD", "DryHost", "DryTerminal"]
 

@@ -11,8 +11,8 @@ from stagetools.deploy.commands.backup import repository, setup
 from stagetools.deploy.facts import Facts
 from stagetools.deploy.host.host import OnLine
 from stagetools.deploy.host.site import Site
+from stagetools.deploy.outcome import Outcome, changed, size
 from stagetools.deploy.shell import Command
-from stagetools.deploy.steps import Outcome, changed, size
 from stagetools.errors import CommandFailed, StageError
 
 __all__ = [

@@ -12,8 +12,8 @@ from stagetools.deploy.commands import data, database
 from stagetools.deploy.facts import span
 from stagetools.deploy.host.host import OnLine
 from stagetools.deploy.host.site import Site
+from stagetools.deploy.outcome import Outcome, changed, unchanged
 from stagetools.deploy.standing import Standing
-from stagetools.deploy.steps import Outcome, changed, unchanged
 from stagetools.errors import CommandFailed, StageError
 
 __all__ = [

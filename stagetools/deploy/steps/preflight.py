@@ -13,7 +13,7 @@ from stagetools.deploy.config import StageConfig
 from stagetools.deploy.facts import Facts
 from stagetools.deploy.host.site import Site
 from stagetools.deploy.limits import CONNECT
-from stagetools.deploy.steps import size
+from stagetools.deploy.outcome import size
 from stagetools.errors import StageError, UsageError
 
 __all__ = [

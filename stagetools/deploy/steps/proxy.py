@@ -10,8 +10,8 @@ from stagetools.deploy.host.host import OnLine
 from stagetools.deploy.host.site import Site
 from stagetools.deploy.layout import Layout
 from stagetools.deploy.limits import HEALTH
+from stagetools.deploy.outcome import Outcome, changed, unchanged
 from stagetools.deploy.shell import Command
-from stagetools.deploy.steps import Outcome, changed, unchanged
 from stagetools.deploy.steps.release import said_by_probe
 from stagetools.deploy.tree import file_member, packed
 from stagetools.errors import CommandFailed, StageError

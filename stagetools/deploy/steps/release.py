@@ -11,8 +11,8 @@ from stagetools.deploy.facts import Container, Facts, Record
 from stagetools.deploy.host.host import OnLine
 from stagetools.deploy.host.site import Site
 from stagetools.deploy.limits import HEALTH, KEEP, SHUTDOWN
+from stagetools.deploy.outcome import Outcome, changed, unchanged
 from stagetools.deploy.shell import Command
-from stagetools.deploy.steps import Outcome, changed, unchanged
 from stagetools.errors import CommandFailed, StageError
 
 __all__ = [

@@ -7,7 +7,7 @@ from stagetools.deploy.config import StageConfig
 from stagetools.deploy.facts import Facts, parse_facts
 from stagetools.deploy.host.host import OnLine
 from stagetools.deploy.host.site import Site
-from stagetools.deploy.steps import Outcome, changed, unchanged
+from stagetools.deploy.outcome import Outcome, changed, unchanged
 from stagetools.errors import StageError
 
 __all__ = ["ENGINE", "bootstrap", "ensure_account", "is_prepared", "is_ready", "look"]

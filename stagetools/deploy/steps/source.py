@@ -9,7 +9,7 @@ from pathlib import Path
 from stagetools.deploy.commands import files
 from stagetools.deploy.host.host import OnSent
 from stagetools.deploy.host.site import Site
-from stagetools.deploy.steps import Outcome, changed, size
+from stagetools.deploy.outcome import Outcome, changed, size
 from stagetools.deploy.tree import Entry, LeftOut, Manifest, archive
 
 __all__ = ["Target", "upload"]

@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 from stagetools.deploy.backups import Result, Timer, Watch
 from stagetools.deploy.commands.backup import repository
 from stagetools.deploy.facts import span
+from stagetools.deploy.outcome import size
 from stagetools.deploy.steps import backup as steps
-from stagetools.deploy.steps import server, size
+from stagetools.deploy.steps import server
 from stagetools.deploy.tasks.session import Session, locked
 from stagetools.errors import CommandFailed, StageError
 

@@ -8,13 +8,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
 
 from stagetools.deploy.commands import compose, data, traffic
+from stagetools.deploy.console.terminal import Step, uninterrupted
 from stagetools.deploy.facts import Facts, Record
 from stagetools.deploy.limits import HEALTH
+from stagetools.deploy.outcome import Outcome
 from stagetools.deploy.shell import alone, sh
 from stagetools.deploy.standing import Standing
-from stagetools.deploy.steps import Outcome, lock, proxy, release, server
+from stagetools.deploy.steps import lock, proxy, release, server
 from stagetools.deploy.tasks.session import Session, person, utc_now
-from stagetools.deploy.terminal import Step, uninterrupted
 from stagetools.errors import (
     CommandFailed,
     ConnectionFailed,

@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
 from stagetools.deploy.commands import environment
+from stagetools.deploy.console.terminal import uninterrupted
 from stagetools.deploy.facts import Facts
 from stagetools.deploy.shell import Secret
 from stagetools.deploy.steps import server
 from stagetools.deploy.tasks import relaunch
 from stagetools.deploy.tasks.session import Session, locked
-from stagetools.deploy.terminal import uninterrupted
 from stagetools.errors import ConnectionFailed, LockLost, StageError, UsageError
 
 __all__ = [

@@ -8,13 +8,14 @@ from datetime import UTC, datetime
 from stagetools.deploy.commands import compose
 from stagetools.deploy.commands import logs as journal
 from stagetools.deploy.commands import server as server_commands
+from stagetools.deploy.console.lines import as_json, readable
+from stagetools.deploy.console.terminal import ignore_interrupts, uninterrupted
 from stagetools.deploy.facts import Container, Facts, Record
-from stagetools.deploy.lines import as_json, readable
+from stagetools.deploy.outcome import counted, size
 from stagetools.deploy.shell import sh
-from stagetools.deploy.steps import backup, counted, release, server, size
+from stagetools.deploy.steps import backup, release, server
 from stagetools.deploy.tasks import backing_up
 from stagetools.deploy.tasks.session import Session
-from stagetools.deploy.terminal import ignore_interrupts, uninterrupted
 from stagetools.errors import (
     ConnectionFailed,
     StageError,

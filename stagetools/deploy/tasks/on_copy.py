@@ -10,10 +10,11 @@ import time
 from pathlib import PurePosixPath
 
 from stagetools.deploy.commands import compose, data, traffic
+from stagetools.deploy.console.terminal import Step
 from stagetools.deploy.limits import HEALTH, HOLD
-from stagetools.deploy.steps import Outcome, changed, database, preflight, release
+from stagetools.deploy.outcome import Outcome, changed
+from stagetools.deploy.steps import database, preflight, release
 from stagetools.deploy.tasks.change import Change
-from stagetools.deploy.terminal import Step
 from stagetools.errors import StageError
 
 __all__ = ["OnCopy"]

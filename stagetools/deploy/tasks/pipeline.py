@@ -7,12 +7,12 @@ from pathlib import Path
 from stagetools.database.protocol import Plan
 from stagetools.deploy.commands import data
 from stagetools.deploy.config import StageConfig
+from stagetools.deploy.console.terminal import Step
 from stagetools.deploy.facts import Facts
 from stagetools.deploy.limits import HOLD
+from stagetools.deploy.outcome import Outcome, counted
 from stagetools.deploy.steps import (
-    Outcome,
     backup,
-    counted,
     database,
     lock,
     preflight,
@@ -30,7 +30,6 @@ from stagetools.deploy.tasks.session import (
     locked,
     open_session,
 )
-from stagetools.deploy.terminal import Step
 from stagetools.deploy.tree import Manifest, read_tree
 
 __all__ = ["Deploy", "deploy"]

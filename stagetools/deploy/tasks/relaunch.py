@@ -1,7 +1,8 @@
 """The release that serves, from a new container: `inv restart`, a changed environment."""
 
 from stagetools.deploy.facts import Facts, Record
-from stagetools.deploy.steps import Outcome, lock, preflight, release, server
+from stagetools.deploy.outcome import Outcome
+from stagetools.deploy.steps import lock, preflight, release, server
 from stagetools.deploy.tasks.change import Change
 from stagetools.deploy.tasks.session import Session, locked
 from stagetools.errors import StageError

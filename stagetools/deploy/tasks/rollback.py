@@ -1,12 +1,13 @@
 """An earlier release again, and the database as it knows it: `inv rollback`."""
 
 from stagetools.database.protocol import Unknown
+from stagetools.deploy.console.terminal import Step
 from stagetools.deploy.facts import Facts, Record, named
-from stagetools.deploy.steps import Outcome, database, lock, release
+from stagetools.deploy.outcome import Outcome
+from stagetools.deploy.steps import database, lock, release
 from stagetools.deploy.tasks.on_copy import OnCopy
 from stagetools.deploy.tasks.relaunch import Relaunch, look_at_serving
 from stagetools.deploy.tasks.session import Session, locked
-from stagetools.deploy.terminal import Step
 from stagetools.errors import CommandFailed, StageError, UsageError
 
 __all__ = ["Restore", "Rollback", "roll_back"]

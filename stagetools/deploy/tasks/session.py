@@ -10,12 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from stagetools.deploy.config import StageConfig
+from stagetools.deploy.console.terminal import Terminal
 from stagetools.deploy.host.dry import DryHost, DryTerminal
 from stagetools.deploy.host.site import Site
 from stagetools.deploy.host.ssh import connect
 from stagetools.deploy.layout import Layout
 from stagetools.deploy.steps import lock
-from stagetools.deploy.terminal import Terminal
 from stagetools.naming.system import System
 
 __all__ = [

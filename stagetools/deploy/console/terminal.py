@@ -20,7 +20,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from stagetools.deploy.steps import Outcome
+from stagetools.deploy.outcome import Outcome
 from stagetools.errors import CommandFailed, StageError, UsageError
 
 __all__ = [
