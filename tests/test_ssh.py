@@ -23,6 +23,11 @@ from stagetools.utils import get_expected_system_from_name
 class Gone:
     """What Paramiko is once its connection was dropped: it raises EOFError, even when closed."""
 
+    closed = False
+
+    def exit_status_ready(self) -> bool:
+        return False
+
     def makefile(self, mode: str) -> io.BytesIO:
         return io.BytesIO()
 
@@ -38,6 +43,21 @@ def test_a_sign_of_life_on_a_dropped_connection_is_an_error_that_its_sender_know
 ):
     with pytest.raises(OSError, match="the connection is gone"):
         _Started(Gone()).send("\n")
+
+
+class Over(Gone):
+    """The channel of a command that has ended; the server has forgotten it."""
+
+    def exit_status_ready(self) -> bool:
+        return True
+
+    def sendall(self, data: bytes) -> None:
+        raise AssertionError("sshd would hang up")
+
+
+def test_a_command_that_is_over_is_sent_nothing() -> None:
+    with pytest.raises(OSError, match="the connection is gone"):
+        _Started(Over()).send("\n")
 
 
 def test_what_was_dropped_is_closed_without_a_word() -> None:

@@ -12,9 +12,10 @@ import pytest
 from stagetools.deploy.commands import removal
 from stagetools.deploy.host.fence import FencedHost, fenced, unfenced
 from stagetools.deploy.shell import looks, loosely, script, sh
-from stagetools.errors import CommandFailed, LockLost
+from stagetools.errors import CommandFailed, ConnectionFailed, LockLost
 from tests.commands.machine import until
 from tests.commands.test_lock import held
+from tests.steps.scripted import ScriptedHolder, ScriptedHost
 
 pytestmark = pytest.mark.usefixtures("machine")
 OLD, NEW = "20260131-070000-0000000", "20260131-080000-1111111"
@@ -108,9 +109,23 @@ def test_after_a_refusal_the_server_is_not_asked_again(machine, layout, host) ->
 
 def test_what_fails_once_the_holder_has_gone_fails_for_that(machine, layout) -> None:
     """The next task may have removed what is asked."""
-    host = FencedHost(machine, layout, "t1", lambda: True)
+    host = FencedHost(machine, layout, "t1", ScriptedHolder("held", over=True))
     with pytest.raises(LockLost):
         host.run(looks(sh("false")))
+
+
+@pytest.mark.parametrize(
+    ("ended", "what"), [(True, LockLost), (False, ConnectionFailed)]
+)
+def test_a_connection_that_ends_after_the_holder_did_has_lost_the_lock(
+    layout, ended: bool, what: type[Exception]
+) -> None:
+    """sshd hangs up on a heartbeat that crosses the holder's end."""
+    host = ScriptedHost({"true": ConnectionFailed("The connection was lost.")})
+    with pytest.raises(what):
+        FencedHost(host, layout, "t1", ScriptedHolder("held", over=ended)).run(
+            sh("true")
+        )
 
 
 def test_what_is_fenced_can_be_read_without_the_fence(layout) -> None:

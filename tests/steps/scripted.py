@@ -174,5 +174,8 @@ class ScriptedHolder:
     def is_over(self) -> bool:
         return self.over
 
+    def was_ended(self) -> bool:
+        return self.over
+
     def close(self) -> None:
         self.closed = True

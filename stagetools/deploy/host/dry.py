@@ -157,4 +157,7 @@ class _Nothing:
     def is_over(self) -> bool:
         return False
 
+    def was_ended(self) -> bool:
+        return False
+
     def close(self) -> None: ...

@@ -8,14 +8,13 @@ a command runs before the next task begins, or not at all.
 """
 
 import shlex
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from stagetools.deploy.host.host import Background, Host, OnLine, OnSent
 from stagetools.deploy.layout import Layout
 from stagetools.deploy.limits import LOCK
 from stagetools.deploy.shell import Command
-from stagetools.errors import CommandFailed, LockLost
+from stagetools.errors import CommandFailed, ConnectionFailed, LockLost
 
 __all__ = ["LOST", "FencedHost", "fenced", "lost", "unfenced"]
 
@@ -76,7 +75,7 @@ class FencedHost:
     host: Host
     layout: Layout
     token: str
-    is_gone: Callable[[], bool] = lambda: False  # whether the lock's holder has ended
+    holder: Background | None = None  # of the lock
     address: str = field(init=False)
     _lost: bool = False
 
@@ -100,7 +99,14 @@ class FencedHost:
             return self.host.run(command, stdin=stdin, on_line=on_line, on_sent=on_sent)
         except CommandFailed as error:
             # what fails then may fail for what the next task does
-            if not self.is_gone() and (error.status != LOST or command.looks):
+            is_gone = self.holder is not None and self.holder.is_over()
+            if not is_gone and (error.status != LOST or command.looks):
+                raise
+            self._lost = True
+            raise lost() from None
+        except ConnectionFailed:
+            # a heartbeat may have crossed the holder's end, and sshd hangs up on that
+            if self.holder is None or not self.holder.was_ended():
                 raise
             self._lost = True
             raise lost() from None

@@ -335,14 +335,19 @@ class _Started:
         return line.decode(errors="replace").rstrip("\n")
 
     def send(self, text: str) -> None:
-        """Raises OSError when the connection is gone; Paramiko has other errors for that."""
+        """Raises OSError when nobody is there; Paramiko has other errors for that."""
         try:
+            if self.is_over():  # sshd hangs up on whoever sends to what it has closed
+                raise EOFError
             self._channel.sendall(text.encode())
         except (EOFError, paramiko.SSHException) as error:
             raise OSError("the connection is gone") from error
 
     def is_over(self) -> bool:
         return bool(self._channel.exit_status_ready() or self._channel.closed)
+
+    def was_ended(self) -> bool:
+        return bool(self._channel.exit_status >= 0)
 
     def close(self) -> None:
         with suppress(*_GONE):

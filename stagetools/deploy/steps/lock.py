@@ -63,7 +63,7 @@ def hold(site: Site, who: str, *, wait: float = 0) -> Iterator[Held]:
             untouched="Nothing was changed.",
             remedy="Try again when that is over, or let --wait SECONDS wait for it.",
         )
-    held = Held(holder, fence.FencedHost(site.host, site.layout, token, holder.is_over))
+    held = Held(holder, fence.FencedHost(site.host, site.layout, token, holder))
     try:
         yield held
     except BaseException:
