@@ -14,7 +14,6 @@ from stagetools.deploy.console.terminal import Terminal, number, reports_errors
 from stagetools.deploy.console.typed import take
 from stagetools.deploy.host.dry import DryTerminal
 from stagetools.deploy.tasks import (
-    backing_up,
     environment,
     inspect,
     pipeline,
@@ -22,6 +21,7 @@ from stagetools.deploy.tasks import (
     relaunch,
     removal,
 )
+from stagetools.deploy.tasks.backups import backing_up, restoring
 from stagetools.deploy.tasks.rollback import roll_back
 from stagetools.deploy.tasks.session import Destination, open_session
 from stagetools.deploy.tree import read_tree
@@ -233,18 +233,32 @@ def env_unset(context, key, stage="prod", dry_run=False, verbose=False):
     | {
         "key": "Print the key that opens the backups, and do nothing else.",
         "verify": "Read the latest backup as if it were restored, and make none.",
+        "download": "Bring a backup here, into this directory, and make none.",
+        "name": "With --download: which one, as inv backups lists it; else the latest.",
     }
 )
 @reports_errors
 def backup(
-    context, stage="prod", key=False, verify=False, dry_run=False, verbose=False
+    context,
+    stage="prod",
+    key=False,
+    verify=False,
+    download="",
+    name="latest",
+    dry_run=False,
+    verbose=False,
 ):
     """Make a backup now: database, uploads and environment, as they are at one moment."""
-    if key and verify:
-        raise UsageError("--key and --verify are two commands.", remedy="Write one.")
+    if sum(map(bool, (key, verify, download))) > 1:
+        raise UsageError(
+            "--key, --verify and --download are commands of their own.",
+            remedy="Write one of them.",
+        )
     with open_session(stage_named(stage, dry=dry_run, verbose=verbose)) as opened:
         if key:
             backing_up.show_key(opened)
+        elif download:
+            backing_up.download(opened, download, name)
         elif verify:
             backing_up.verify(opened)
         else:
@@ -257,6 +271,36 @@ def backups(context, stage="prod"):
     """List the backups: when, how large, of which kind, where, and when a drill read them."""
     with open_session(stage_named(stage)) as opened:
         backing_up.backups(opened)
+
+
+@task(
+    positional=[],
+    help=STAGE
+    | YES
+    | WAIT
+    | DRY
+    | {
+        "what": "latest, a name that inv backups lists, or a SQLite file on this machine.",
+        "at": "A moment: it takes continuous replication, which is not there yet.",
+    },
+)
+@reports_errors
+def restore(
+    context,
+    what="",
+    stage="prod",
+    at="",
+    yes=False,
+    wait="0",
+    dry_run=False,
+    verbose=False,
+):
+    """Serve an earlier database, after saying what would be lost; the live one is kept."""
+    seconds = number("--wait", wait)
+    with open_session(
+        stage_named(stage, yes=yes, dry=dry_run, verbose=verbose)
+    ) as opened:
+        restoring.restore(opened, what, at=at, wait=seconds)
 
 
 @task(help=dict(STAGE))
@@ -324,6 +368,7 @@ ON_SERVER = [
     ssh,
     backup,
     backups,
+    restore,
     unlock,
     remove,
 ]

@@ -24,7 +24,7 @@ from stagetools.deploy.backups import (
 )
 from stagetools.deploy.config import load
 from stagetools.deploy.steps.backup import Entry
-from stagetools.deploy.tasks import backing_up
+from stagetools.deploy.tasks.backups import backing_up
 from stagetools.errors import ConfigError
 
 DAY = 86400
@@ -84,6 +84,7 @@ def test_what_can_be_meant_is_taken(tmp_path, every: str) -> None:
     [
         ('evry = "1 day"', "[stages.prod] of deploy.toml has a key that is not known"),
         ("keep = { years = 1 }", "not known: years"),
+        ('to = "/mnt/disk"', "is a restic repository elsewhere; not '/mnt/disk'"),
         ("keep = 7", "keep in backup in [stages.prod] of deploy.toml must be a table"),
         ("keep = { days = -1 }", "keep.days in backup in [stages.prod]"),
         ("keep = { days = 0, weeks = 0, months = 0 }", "keeps no backup"),

@@ -58,6 +58,7 @@ def test_every_key_is_read_with_its_type(toml) -> None:
         [stages.prod.backup]
         every = "6 hours"
         keep = { days = 3, weeks = 0, months = 12 }
+        to = "s3:https://s3.test/shop"
         """)
     assert load(path, "prod") == StageConfig(
         stage_name="prod", host="203.0.113.7", user="ann", port=2222,
@@ -66,7 +67,7 @@ def test_every_key_is_read_with_its_type(toml) -> None:
         workers=3, migration_limit=5, probe=("/", "/shop/?page=2"), drain=20,
         max_body="2.5 GB", memory="512 MB", processes=100,
         rehearsal_network=True, live_restore=False,
-        backup=Backup(every="6 hours", keep=Keep(days=3, weeks=0, months=12)),
+        backup=Backup(every="6 hours", keep=Keep(days=3, weeks=0, months=12), to="s3:https://s3.test/shop"),
     )  # fmt: skip
 
 

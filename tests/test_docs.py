@@ -42,7 +42,16 @@ NAMESPACE = load_tasks().namespace
 TASKS = {name: NAMESPACE[name] for name in NAMESPACE.task_names}
 # Invoke takes the help out of a task when it is first asked for the arguments.
 ARGUMENTS = {name: task.get_arguments() for name, task in TASKS.items()}
-CHANGE_THE_SERVER = {"deploy", "rollback", "restart", "env.set", "env.unset", "remove"}
+CHANGE_THE_SERVER = {
+    "deploy",
+    "rollback",
+    "restart",
+    "env.set",
+    "env.unset",
+    "remove",
+    "backup",
+    "restore",
+}
 
 
 @pytest.mark.parametrize("name", TASKS)

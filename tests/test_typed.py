@@ -32,6 +32,12 @@ TASKS = ("deploy", "manage", "restart", "test", "env.set")
         ("env.set A=1 restart -s q", "", "env.set --value A=1 restart -s q"),
         ("test env.set A=1", "", "test env.set --value A=1"),
         ("env.set", "A=1", "env.set --value A=1"),
+        ("restore latest --yes", "", "restore --what latest --yes"),
+        ("restore -s q --wait 5 a.db", "", "restore -s q --wait 5 --what a.db"),
+        ("restore --at now", "", "restore --at now"),
+        ("backup --download here 5c14", "", "backup --download here --name 5c14"),
+        ("backup -s q", "", "backup -s q"),
+        ("backup test", "", "backup test"),
     ],
 )
 def test_words_become_options(typed: str, after: str, options: str) -> None:

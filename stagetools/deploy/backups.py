@@ -11,6 +11,7 @@ __all__ = ["NEVER", "Backup", "Keep", "Result", "Timer", "Watch", "parse_watch"]
 
 NEVER = "never"
 _INTERVAL = re.compile(r"(\d+) (minute|hour|day|week)s?")
+_ELSEWHERE = re.compile(r"(sftp|s3|rest|b2|azure|gs|swift|rclone):[!-~]+")
 _MOST = {"days": 3660, "weeks": 522, "months": 120}  # ten years of each
 _FIRST, _LAST = (
     1,
@@ -35,6 +36,7 @@ class Backup:
 
     every: str = "1 day"
     keep: Keep = field(default_factory=Keep)
+    to: str = ""  # a repository elsewhere, beside the one on the server
 
     def calendar(self, name: str) -> str:
         """When, as systemd.time(7) writes it; nothing for `never`.
@@ -69,6 +71,11 @@ class Backup:
                 raise ConfigError(
                     f"keep.{unit} in {where} is a number from 0 to {most}; not {count}."
                 )
+        if self.to and not _ELSEWHERE.fullmatch(self.to):
+            raise ConfigError(
+                f"to in {where} is a restic repository elsewhere; not {self.to!r}.",
+                remedy='Write to = "sftp:user@host:/folder", or to = "s3:https://server/bucket".',
+            )
         if not any(getattr(self.keep, unit) for unit in _MOST):
             raise ConfigError(
                 f"keep in {where} keeps no backup.", remedy="Write keep = { days = 7 }."

@@ -8,6 +8,7 @@ import pwd
 import shutil
 import sqlite3
 import stat
+import subprocess
 import sys
 import tarfile
 from contextlib import closing
@@ -211,7 +212,7 @@ def test_a_backup_has_database_uploads_and_environment(site, layout) -> None:
         assert restored.execute("SELECT count(*) FROM entry").fetchone() == (1000,)
         assert restored.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     inside = site.at(layout.vault_dir / "inside")
-    assert sorted(path.name for path in inside.iterdir()) == ["repository"]
+    assert not {"now", "drill"} & {path.name for path in inside.iterdir()}
 
 
 def test_the_second_stores_only_what_changed(site, layout) -> None:
@@ -286,6 +287,48 @@ def test_old_backups_go(site, layout) -> None:
     assert len(steps.listed(Site(site, layout, CONFIG))) == 1
 
 
+def test_backups_lie_elsewhere_as_well(site, layout) -> None:
+    place = site.root / "elsewhere"
+    config = StageConfig(stage_name="prod", backup=Backup(to=str(place)))
+    site.at(layout.env_file).write_text(
+        'SECRET_KEY="k"\nAWS_ACCESS_KEY_ID="id"\nAWS_SECRET_ACCESS_KEY=s/3+x\n'
+    )
+    site.program("timeout", 'env >"$said.env"; shift; exec "$@"')
+    set_up(site, layout, config)
+    made(site, layout)
+    made(site, layout)
+    key = site.at(layout.vault_dir / "key").read_text()
+    asked = subprocess.run(
+        ["restic", "--no-cache", "-r", place, "snapshots", "--json"],
+        env=os.environ | {"RESTIC_PASSWORD": key}, capture_output=True, check=True,
+    )  # fmt: skip
+    assert len(json.loads(asked.stdout)) == 2
+    given = (site.root / "said.env").read_text()
+    assert "AWS_ACCESS_KEY_ID=id\n" in given
+    assert "AWS_SECRET_ACCESS_KEY=s/3+x\n" in given
+    assert "SECRET_KEY=k" not in given
+    entries = steps.listed(Site(site, layout, config))
+    assert {one.where for one in entries} == {f"the server, {place}"}
+
+
+def test_a_place_elsewhere_that_is_not_there_is_told_and_the_backup_is_kept(
+    site, layout
+) -> None:
+    config = StageConfig(stage_name="prod", backup=Backup(to="sftp:keeper@host:/there"))
+    site.program("ssh", "exit 255")
+    set_up(site, layout, config)
+    done = site.attempt(repository.make(layout))
+    assert done.returncode == 1
+    assert (
+        b"The backup is on the server, but sftp:keeper@host:/there cannot"
+        in done.stderr
+    )
+    assert b"authorized_keys must have this line: ssh-ed25519 " in done.stderr
+    assert "ssh -i ssh_key -p 22 " in " ".join(site.said)
+    assert len(steps.listed(Site(site, layout, CONFIG))) == 1
+    assert "cannot be reached" in watch(site, layout).troubles()[0]
+
+
 # --- listed, tried ------------------------------------------------------------------------
 
 
@@ -347,3 +390,69 @@ def test_how_they_stand_is_told_with_the_next_one(site, layout) -> None:
     seen = watch(site, layout)
     assert (seen.wanted, seen.timer.runs, seen.timer.gap) == (True, True, 86400)
     assert seen.troubles() == []
+
+
+# --- brought back ---------------------------------------------------------------------------
+
+
+def test_a_backup_becomes_the_database_of_another_release(site, layout) -> None:
+    set_up(site, layout)
+    (site.at(layout.data_dir) / "beside").write_text("comes along")
+    name = made(site, layout)["made"]
+    rows(site, layout, 5)
+    found, live = steps.take(Site(site, layout, CONFIG), "R9", name)
+    assert (found.tables["entry"], live.tables["entry"]) == (1000, 1005)
+    own = site.at(layout.data_copy("R9"))
+    assert sorted(path.name for path in own.iterdir()) == [
+        "beside",
+        layout.database_name,
+    ]
+    with closing(sqlite3.connect(own / layout.database_name)) as restored:
+        assert restored.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert restored.execute("SELECT count(*) FROM entry").fetchone() == (1000,)
+
+
+def test_a_kept_copy_comes_with_its_log_and_a_file_from_standard_input(
+    site, layout
+) -> None:
+    set_up(site, layout)
+    live, kept = (
+        database(site, layout),
+        site.at(layout.backups_dir) / "replaced-1.sqlite3",
+    )
+    with closing(sqlite3.connect(live)) as open_:
+        open_.execute("INSERT INTO entry VALUES ('in the log')")
+        open_.commit()
+        for suffix in ("", "-wal"):
+            shutil.copy(f"{live}{suffix}", f"{kept}{suffix}")
+    at = Site(site, layout, CONFIG)
+    assert steps.take(at, "R9", "replaced-1")[0].tables["entry"] == 1001
+    sent = live.read_bytes()
+    assert steps.take(at, "R8", "-", data=sent)[0].tables["entry"] == 1001
+
+
+@pytest.mark.parametrize("data", [b"", b"no database" * 1000])
+def test_what_cannot_be_served_is_refused_with_the_reason(
+    site, layout, data: bytes
+) -> None:
+    set_up(site, layout)
+    with pytest.raises(StageError, match="It cannot be restored: "):
+        steps.take(Site(site, layout, CONFIG), "R9", "-", data=data)
+    assert database(site, layout).exists()
+
+
+def test_uploads_that_are_missing_come_back_and_others_stay(site, layout) -> None:
+    set_up(site, layout)
+    media = site.at(layout.media_dir)
+    (media / "b").write_text("as it was")
+    name = made(site, layout)["made"]
+    (media / "b").write_text("changed since")
+    (media / "c").write_text("new")
+    whole = (media / "a/upload").read_bytes()
+    shutil.rmtree(media / "a")
+    outcome = steps.put_back(Site(site, layout, CONFIG), name)
+    assert outcome.text.startswith("1 file brought back")
+    assert (media / "a/upload").read_bytes() == whole
+    assert (media / "b").read_text() == "changed since"
+    assert (media / "c").read_text() == "new"
+    assert not steps.put_back(Site(site, layout, CONFIG), name).changed

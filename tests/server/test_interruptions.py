@@ -29,6 +29,7 @@ DOMAIN = "mysite.test"
 FENCE = "/run/stagetools/mysite_prod"
 SITE = "/srv/stagetools/web/sites/mysite_prod"
 RELEASE = re.compile(r"\d{8}-\d{6}-[0-9a-f]{7}")
+RESTORES = re.compile(r"restore")  # what was written since is lost, as was said before
 ADDITIVE, BREAKING = Notes.add_a_field, Notes.rename_a_field
 
 
@@ -49,6 +50,7 @@ IN_PLACE = ("Start", "Rehearse", "Snapshot", "Migrate", "Start 2", "Switch#2", "
 COPIED = ("Snapshot", "Rehearse", "Hold", "Migrate", "Start 2", "Switch#2", "Clean up")
 UNDONE = ("Prepare", "Snapshot", "Rehearse", "Hold", "Undo", "Start", "Switch#2", "Clean up", "Prune")  # fmt: skip
 RESTORED = ("Prepare", "Restore", "Start", "Switch#2", "Drain", "Clean up", "Prune")
+BROUGHT_BACK = ("Prepare", "Restore", "Uploads", "Start", "Switch#2", "Drain", "Clean up", "Prune")  # fmt: skip
 AGAIN = ("Prepare", "Start", "Switch#2", "Drain", "Prune")
 TASKS = {
     task.name: task
@@ -59,6 +61,7 @@ TASKS = {
         Task("rollback, undoing", ("rollback", "--yes"), UNDONE, BREAKING, True),
         Task("rollback, undoing what adds", ("rollback", "--yes"), UNDONE, ADDITIVE, True),
         Task("rollback --restore-database", ("rollback", "--restore-database", "--yes"), RESTORED, BREAKING, True),
+        Task("restore", ("restore", "latest", "--yes"), BROUGHT_BACK),
         Task("env.set", ("env.set", "FAULT_VALUE=new"), ("first", *AGAIN)),
         Task("env.unset", ("env.unset", "FAULT_VALUE"), ("first", *AGAIN)),
         Task("restart", ("restart",), AGAIN),
@@ -109,6 +112,8 @@ CHOSEN = {
     Row("rollback, undoing", "Start", "exception"),
     Row("rollback --restore-database", "Restore", "kill -9"),
     Row("rollback --restore-database", "Start", "Ctrl-C"),
+    Row("restore", "Restore", "kill -9"),
+    Row("restore", "Switch#2", "connection"),
     Row("env.set", "Start", "kill -9"),
     Row("restart", "Switch#2", "connection"),
     Row("remove", "Remove#2", "kill -9"),
@@ -163,6 +168,9 @@ def prepare(site: Site, task: Task) -> State:
         site.deploy()
     if task.name == "env.unset":
         done = site.project.inv("env.set", "FAULT_VALUE=old")
+        assert done.status == 0, str(done)
+    if task.name == "restore":
+        done = site.project.inv("backup")
         assert done.status == 0, str(done)
     if task.changes and not (task.deployed and site.gained is task.changes):
         task.changes(site.notes)
@@ -259,7 +267,7 @@ def judge(seen: Seen) -> None:
     assert not extra or task.changes is ADDITIVE, f"cannot live with {extra}"
     if seen.row.fault != "power cut":
         assert not seen.watch.failures, seen.watch.failures
-    if seen.same or not task.name.endswith("restore-database"):
+    if seen.same or not RESTORES.search(task.name):
         assert set(seen.watch.acknowledged) <= seen.kept, "writes are lost"
     judge_words(seen)
 

@@ -119,6 +119,7 @@ def assert_gone(server: Server, name: str) -> None:
     assert not server.run(
         f"docker image ls -q {name}; docker ps -aq --filter label=stagetools.system={name}"
     )
+    assert not server.run(f"ls /etc/systemd/system | grep {name} || true")
     kept = server.run(f"ls /srv/stagetools/kept/{name}-*.sqlite3")
     assert server.run(f"stat -c '%U %a' {kept}") == "root 600"
 

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from functools import wraps
-from typing import Any
+from typing import Any, BinaryIO
 
 from stagetools.database import protocol
 from stagetools.deploy.commands import (
@@ -122,6 +122,10 @@ class ScriptedHost:
         if on_line:
             self.tell(answer, on_line)
         return answer
+
+    def receive(self, command: Command, to: BinaryIO) -> None:
+        said = self.run(command)
+        to.write(said.encode("latin-1"))
 
     def answer(self, command: Command) -> Answer:
         if command.text in self.script:

@@ -11,8 +11,15 @@ from typing import Any
 __all__ = ["as_options", "take"]
 
 _WITH_VALUE = ("--stage", "-s")
-_FLAGS = {"manage": (), "env.set": ("--dry-run", "-d", "--verbose", "-e")}
+_FLAGS = {
+    "manage": (),
+    "env.set": ("--dry-run", "-d", "--verbose", "-e"),
+    "restore": (),
+    "backup": (),
+}
 _HELP = ("--help", "-h")
+_PLAIN = {"restore": "--what", "backup": "--name"}
+_PLAIN_VALUES = ("--at", "--wait", "--download", "--name", "--what")
 
 
 def take(program: Any, tasks: Collection[str]) -> None:
@@ -27,12 +34,14 @@ def take(program: Any, tasks: Collection[str]) -> None:
 def as_options(
     typed: Sequence[str], after: Sequence[str], tasks: Collection[str]
 ) -> list[str]:
-    """What was typed, and after `--`; the words of two tasks as those tasks' options."""
+    """What was typed, and after `--`; the words of some tasks as those tasks' options."""
     for place, word in enumerate(typed):
         if word in _FLAGS:
             before, rest = list(typed[: place + 1]), typed[place + 1 :]
             if word == "manage":
                 return before + _of_manage(rest, after)
+            if word in _PLAIN:
+                return before + _with_a_plain_word(rest, _PLAIN[word], tasks)
             return before + _of_env_set(rest, after, tasks)
     return list(typed)
 
@@ -67,6 +76,20 @@ def _of_env_set(
             options += ["--value", waiting[0]]
         del waiting[: taken or 1]
     return options + [part for word in after for part in ("--value", word)] + waiting
+
+
+def _with_a_plain_word(
+    typed: Sequence[str], option: str, tasks: Collection[str]
+) -> list[str]:
+    """The first word that is no option, nor the value of one, is the option's."""
+    options, waiting = [], list(typed)
+    while waiting and waiting[0].startswith("-"):
+        many = 2 if waiting[0] in (*_WITH_VALUE, *_PLAIN_VALUES) else 1
+        options += waiting[:many]
+        del waiting[:many]
+    if waiting and waiting[0] not in tasks:
+        options.append(option)
+    return options + waiting
 
 
 def _own(waiting: Sequence[str], task: str) -> int:

@@ -8,6 +8,7 @@ about something that only an example names (`<container>`).
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import BinaryIO
 
 from rich.console import Console
 from rich.text import Text
@@ -35,13 +36,15 @@ WOULD = {
     "Hold": "lets visitors wait, for some seconds",
     "Migrate": "applies the migrations",
     "Undo": "undoes the migrations that the earlier release does not know",
-    "Restore": "puts the snapshot in the place of the database",
+    "Restore": "takes the earlier database into a directory of its own",
     "Switch": "sends visitors to the new release",
     "Drain": "lets the previous release finish its requests, then stops it",
     "Clean up": "removes the previous release, and keeps its database as a backup",
     "Prune": "deletes releases, images and snapshots that are no longer kept",
     "Backups": "sets up the backups: restic, a repository with its key, timers",
     "Backup": "copies the database, the uploads and the environment as they are now",
+    "Uploads": "brings back the uploads that the backup has and the server has not",
+    "Download": "brings the backup here, as plain files",
     "Verify": "reads the latest backup as if it were restored",
     "Visit": "visits the new domains, so that their certificates are issued now",
     "Remove": "deletes the site with its uploads and backups, and keeps its database",
@@ -117,6 +120,9 @@ class DryHost:
             for line in command.prints.splitlines():
                 on_line(line)
         return command.prints
+
+    def receive(self, command: Command, to: BinaryIO) -> None:
+        self._show(command)
 
     def start(self, command: Command) -> Background:
         """Print the command, which is the lock's, as if it had begun well."""

@@ -9,6 +9,7 @@ a command runs before the next task begins, or not at all.
 
 import shlex
 from dataclasses import dataclass, field, replace
+from typing import BinaryIO
 
 from stagetools.deploy.host.host import Background, Host, OnLine, OnSent
 from stagetools.deploy.layout import Layout
@@ -110,6 +111,9 @@ class FencedHost:
                 raise
             self._lost = True
             raise lost() from None
+
+    def receive(self, command: Command, to: BinaryIO) -> None:
+        self.host.receive(command, to)
 
     def start(self, command: Command) -> Background:
         return self.host.start(command)

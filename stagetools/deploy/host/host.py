@@ -1,7 +1,7 @@
 """What a step may ask of a server; `ssh.py` is the real one."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from stagetools.deploy.shell import Command
 
@@ -43,6 +43,10 @@ class Host(Protocol):
 
         Raises CommandFailed when the command ends with another status than 0.
         """
+        ...
+
+    def receive(self, command: Command, to: BinaryIO) -> None:
+        """Write standard output to a file, byte for byte; raises CommandFailed as `run` does."""
         ...
 
     def start(self, command: Command) -> Background: ...

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 import fabric
 import paramiko
@@ -182,6 +182,27 @@ class FabricHost:
                 command=command.name,
             )
         return "".join(lines)
+
+    def receive(self, command: Command, to: BinaryIO) -> None:
+        with self._loss_in_words():
+            channel = self._channel()
+            channel.exec_command(self._rooted(command).text)
+        errors = _Drain(channel.makefile_stderr("rb"))
+        while data := self._piece(channel):
+            to.write(data)  # outside: a full disk is no lost connection
+        with self._loss_in_words():
+            status, said = channel.recv_exit_status(), errors.text()
+            channel.close()
+            if status == -1 and not self.connection.transport.is_active():
+                raise EOFError
+        if status != 0:
+            raise CommandFailed(
+                f"{self.address}: exit status {status}", status=status, output=said
+            )
+
+    def _piece(self, channel: Any) -> bytes:
+        with self._loss_in_words():
+            return bytes(channel.recv(_CHUNK))
 
     def start(self, command: Command) -> "_Started":
         with self._loss_in_words():

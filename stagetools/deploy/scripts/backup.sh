@@ -1,11 +1,13 @@
 # shellcheck shell=sh disable=SC2016,SC2154
 # An installation's backups, as its timers and `inv backup` make them. On the server its values
-# stand before this: dir name user home site releases media env base database keep.
+# stand before this: dir name user home site releases media env base database keep to.
 #
 #   make KIND         one point in time: the database, the uploads, the environment
 #   drill             read the latest one as if it were restored, and compare
 #   list, watch, key  what is there, how it stands, what opens it
 #   dump ID           a backup as a tar file
+#   take RELEASE FROM a database directory for that release: from a backup, a kept copy, or `-`
+#   uploads ID        bring back what `media` lacks of a backup's
 #
 # The repository is the account's, in a directory that root alone may enter: restic runs as the
 # account, begins inside of it, and so reaches there what no container can. What a site has put
@@ -39,6 +41,26 @@ repository() { # one core at the most, and after everybody else
 alone() {
   exec 7>>"$vault/lock"
   flock --wait "$1" 7 || fail "Another backup or drill runs right now: try again when it is over."
+}
+
+# This lock, and the stage's. Somebody's task is waited for, in the midst of which another database
+# may be about to be the live one; but not with this lock in hand, for the task may need that.
+# Whoever finds the stage's taken is told by whom (hold_lock.sh).
+alone_on_stage() {
+  mkdir -p "${base%/*}"
+  exec 9>>"$base.lock"
+  limit=$(($(date +%s) + $1))
+  until alone "$1" && flock --nonblock 9; do
+    exec 7>&-
+    if test "$(date +%s)" -ge "$limit"; then
+      alone "$1"
+      begin backup
+      fail "Another task changes $name right now: $(tr '\n' ' ' <"$base.lock.who")"
+    fi
+    sleep 1
+  done
+  echo "$$" >"$base.lock.pid"
+  echo "a backup copies the database, since $(date -u '+%Y-%m-%d %H:%M:%S') UTC" >"$base.lock.who"
 }
 
 begin() {
@@ -77,16 +99,6 @@ mail_admins(sys.argv[1], sys.argv[2], fail_silently=True)' \
 inv status says how the backups stand." >/dev/null 2>&1
 }
 
-# Whoever finds the lock taken is told by whom (hold_lock.sh). A task of somebody's is waited
-# for: in the midst of it another database may be about to be the live one.
-hold_stage() {
-  mkdir -p "${base%/*}"
-  exec 9>>"$base.lock"
-  flock --wait "$1" 9 || fail "Another task changes $name right now: $(tr '\n' ' ' <"$base.lock.who")"
-  echo "$$" >"$base.lock.pid"
-  echo "a backup copies the database, since $(date -u '+%Y-%m-%d %H:%M:%S') UTC" >"$base.lock.who"
-}
-
 # --- the site -----------------------------------------------------------------------------------
 
 look_at_site() {
@@ -98,14 +110,14 @@ look_at_site() {
   data=${data:-$home/data}
 }
 
-# Ask sqlite.py in a container that has nothing but two directories: /live, and /copy.
+# Ask sqlite.py in a container that has nothing but /live, and a directory of ours as /copy.
 sqlite() {
   docker rm --force "$name-backup" >/dev/null 2>&1 || true
   docker run --rm --interactive --name "$name-backup" --network none --read-only --cap-drop ALL \
     --security-opt no-new-privileges --pids-limit 64 --cpu-shares 128 --log-driver none \
     --user "$(id -u "$user"):$(id -g "$user")" \
-    --volume "$data:/live" --volume "$inside/$1:/copy" \
-    "$image" python -I - "$2" "$3" "$4" <"$dir/sqlite.py"
+    --volume "$data:/live" ${1:+--volume "$inside/$1:/copy"} \
+    "$image" python -I - "$2" "$3" ${4:+"$4"} <"$dir/sqlite.py"
 }
 
 wrong() { # what it said is wrong, or nothing
@@ -123,45 +135,113 @@ open_repository() { # and end the locks of a restic that was cut off: this is al
 }
 
 make() {
-  kind=$1 patience=${2:-3600}
-  alone "$patience"
+  kind=$1
+  alone_on_stage "${2:-3600}"
   begin backup
   look_at_site || fail "No release serves, so there is nothing to back up."
-  open_repository
   uploads=$(readlink -f "$media")
   inside rm -rf now drill
   inside mkdir now
-  hold_stage "$patience"
-  look_at_site
   made=$(sqlite now copy "/live/$database" /copy/database.sqlite3) ||
     fail "The database was not copied: $(wrong "$made")"
   write now/environment <"$env"
-  exec 9>&-
+  exec 9>&- # a deploy that waited begins now
+  open_repository
   made=$(printf '%s\n' "$made" | tail -n 1)
   printf '%s\n' "$made" | write now/manifest.json
   printf 'name=%s\nrelease=%s\nmedia=%s\n' "$name" "$release" "$uploads" | write now/about
   size=$(printf '%s\n' "$made" | sed 's/^{"bytes": \([0-9]*\), "rows": \([0-9]*\),.*/\1 \2/')
   size_of_uploads=$(as find "$uploads" -path "$uploads/.tmp" -prune -o -type f -printf '%s\n' |
     awk '{sum += $1} END {printf "%.0f", sum}')
-  # what counts files beforehand, for a progress that nobody sees, goes by absolute paths
-  scan=''
-  ! restic backup --help | grep -q -e --no-scan || scan=--no-scan
-  missing=no
-  summary=$(repository backup ${scan:+"$scan"} --quiet --json --host "$name" --exclude "$uploads/.tmp" \
-    --tag "kind=$kind" --tag "database=${size% *}" --tag "rows=${size#* }" \
-    --tag "media=$size_of_uploads" now "$uploads") || case $? in
-    3) missing=yes ;;
+  status=0
+  summary=$(archive) || status=$?
+  if test "$status" = 3; then # a file was deleted in this moment, perhaps
+    status=0
+    summary=$(archive) || status=$?
+  fi
+  case $status in
+    0 | 3) ;;
     *) fail "restic could not keep the backup: read its last lines." ;;
   esac
   keep
-  test "$missing" = no || fail "Some uploads cannot be read by $user, and are not in the backup."
+  send_elsewhere
+  test "$status" = 0 || fail "Some uploads cannot be read by $user, and are not in the backup."
   printf '%s\n' "$summary" | sed -n "s/.*\"data_added\":\([0-9]*\),.*\"snapshot_id\":\"\([0-9a-f]\{8\}\).*/made=\2 database=${size% *} rows=${size#* } media=$size_of_uploads added=\1/p" || true
+}
+
+archive() { # exits 3 where a file could not be read
+  # what counts files beforehand, for a progress that nobody sees, goes by absolute paths
+  scan=''
+  ! restic backup --help | grep -q -e --no-scan || scan=--no-scan
+  repository backup ${scan:+"$scan"} --quiet --json --host "$name" --exclude "$uploads/.tmp" \
+    --tag "kind=$kind" --tag "database=${size% *}" --tag "rows=${size#* }" \
+    --tag "media=$size_of_uploads" now "$uploads"
 }
 
 keep() {
   # shellcheck disable=SC2086 # words
   repository forget --quiet --host "$name" --group-by host $keep --prune ||
     fail "The backup was made, but old ones could not be removed: read restic's last lines."
+}
+
+# --- elsewhere, as well -------------------------------------------------------------------------
+
+# Those of the environment file that restic reads for a place elsewhere, and no other value.
+credentials() {
+  while IFS= read -r line; do
+    value=${line#*=}
+    value=${value#[\"\']}
+    test -z "$line" || export "${line%%=*}=${value%[\"\']}"
+  done <<END
+$(sed -n -E '/^(AWS|B2|AZURE|GOOGLE|OS|ST|RESTIC_REST)_[A-Z0-9_]+=/p' "$env")
+END
+}
+
+# What reaches `sftp:user@host:/folder` or `sftp://user@host:port/folder`, with the account's own key.
+sftp() {
+  at=${to#sftp:} port=22
+  case $at in
+    //*)
+      at=${at#//} at=${at%%/*}
+      case $at in *:*) port=${at##*:} at=${at%:*} ;; esac
+      ;;
+    *) at=${at%%:*} ;;
+  esac
+  echo "ssh -i ssh_key -p $port -o UserKnownHostsFile=known_hosts -o StrictHostKeyChecking=accept-new -o BatchMode=yes -s -- $at sftp"
+}
+
+remote() {
+  (
+    cd "$inside"
+    RESTIC_PASSWORD=$(cat "$vault/key") HOME=$inside GOMAXPROCS=1
+    RESTIC_FROM_PASSWORD=$RESTIC_PASSWORD
+    export RESTIC_PASSWORD RESTIC_FROM_PASSWORD HOME GOMAXPROCS
+    credentials
+    case $to in sftp:*) set -- -o "sftp.command=$(sftp)" "$@" ;; esac
+    as timeout 5h nice -n 19 restic --cache-dir cache --repo "$to" "$@"
+  )
+}
+
+send_elsewhere() {
+  test -n "$to" || return 0
+  if ! remote cat config >/dev/null 2>&1; then
+    remote init --quiet --from-repo repository --copy-chunker-params || fail "The backup is on the server, but $to cannot be reached$(hint)"
+  fi
+  remote unlock --quiet || true # of one that was cut off; else the next line says why
+  remote copy --quiet --from-repo repository --host "$name" >&2 ||
+    fail "The backup is on the server, but was not sent to $to."
+  # shellcheck disable=SC2086 # words
+  remote forget --quiet --host "$name" --group-by host $keep --prune ||
+    fail "The backup was sent to $to, but old ones could not be removed there."
+  date +%s >"$vault/sent.new"
+  mv -T "$vault/sent.new" "$vault/sent"
+}
+
+hint() {
+  case $to in
+    sftp:*) printf '. Its authorized_keys must have this line: %s' "$(cat "$inside/ssh_key.pub")" ;;
+    *) printf '. Are its credentials in the environment? inv env.list' ;;
+  esac
 }
 
 # --- trying one ---------------------------------------------------------------------------------
@@ -176,8 +256,7 @@ drill() {
   begin drill
   look_at_site || fail "No release serves, so no image is there to read a database with."
   open_repository
-  id=$(snapshots --group-by host --latest 1) ||
-    fail "The backups cannot be read: read restic's last lines."
+  id=$(snapshots --group-by host --latest 1) || fail "The backups cannot be read: read restic's last lines."
   id=$(printf '%s\n' "$id" | sed -n 's/.*"id":"\([0-9a-f]\{64\}\)".*/\1/p')
   test -n "$id" || fail "There is no backup yet."
   inside rm -rf drill
@@ -208,6 +287,7 @@ list() {
   there=$(snapshots) || fail "The backups cannot be read: read restic's last lines."
   printf 'snapshots=%s\n' "$there"
   sed -n 's/^/drilled=/p' "$vault/drilled" 2>/dev/null || true
+  ! test -s "$vault/sent" || echo "sent=$(cat "$vault/sent")"
   (cd / && as find "$home/backups" -maxdepth 1 -type f '(' -name 'before-*.sqlite3' -o -name 'replaced-*.sqlite3' ')' \
     -printf 'file=%s %T@ %f\n') || true
 }
@@ -233,8 +313,62 @@ watch() {
 }
 
 dump() {
-  alone 600
-  repository dump --archive tar "$1" /
+  case $1 in
+    before-* | replaced-*)
+      set -- "$1.sqlite3" "$1.sqlite3-wal"
+      as test -f "$home/backups/$2" || set -- "$1"
+      as tar -c -C "$home/backups" --transform 's,^[^-]*-.*[.]sqlite3,now/database.sqlite3,' -- "$@"
+      ;;
+    *)
+      alone 600
+      repository dump --archive tar "$1" /
+      ;;
+  esac
+}
+
+# --- bringing one back --------------------------------------------------------------------------
+
+# What it becomes is judged before anybody is asked; and the live one is counted, to say what
+# would be lost. Both are printed, a line each.
+take() {
+  alone 60
+  look_at_site || fail "No release serves."
+  live=$data to=$home/data-$1
+  rm -rf -- "$to"
+  install -d -o "$user" -g "$user" -m 0750 "$to"
+  as find "$live/" -mindepth 1 -maxdepth 1 ! -name "$database*" -exec cp -a -t "$to" {} +
+  case $2 in
+    -) as sh -euc 'cat >"$1"' put "$to/$database" ;;
+    before-* | replaced-*)
+      for suffix in '' -wal; do
+        ! as test -f "$home/backups/$2.sqlite3$suffix" ||
+          as cp -- "$home/backups/$2.sqlite3$suffix" "$to/$database$suffix"
+      done
+      ;;
+    *)
+      open_repository
+      repository dump "$2" now/database.sqlite3 | as sh -euc 'cat >"$1"' put "$to/$database"
+      ;;
+  esac
+  data=$to
+  found=$(sqlite '' settle "/live/$database") || fail "It cannot be restored: $(wrong "$found")"
+  data=$live
+  now=$(sqlite '' count "/live/$database") || fail "The live database cannot be read: $(wrong "$now")"
+  as sync "$to/$database"
+  printf 'found=%s\nlive=%s\n' "$(printf '%s' "$found" | tail -n 1)" "$(printf '%s' "$now" | tail -n 1)"
+}
+
+# None that is there is replaced, and none is removed.
+uploads() {
+  alone 60
+  open_repository
+  from=$(repository dump "$1" now/about | sed -n 's/^media=//p') to=$(readlink -f "$media")
+  test -n "$from" || fail "The backup $(short "$1") cannot be read."
+  before=$(as find "$to" -type f | wc -l)
+  repository dump --archive tar "$1" "$from" |
+    as tar -x -C "$to" --skip-old-files --transform "s,^/*${from#/}/*,./," ||
+    fail "The uploads of the backup $(short "$1") could not be brought back."
+  echo "uploads=$(($(as find "$to" -type f | wc -l) - before))"
 }
 
 what=$1
@@ -246,4 +380,6 @@ case $what in
   watch) watch ;;
   key) cat "$vault/key" ;;
   dump) dump "$@" ;;
+  take) take "$@" ;;
+  uploads) uploads "$@" ;;
 esac

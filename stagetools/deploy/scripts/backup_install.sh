@@ -41,6 +41,10 @@ if ! test -e "$vault/inside/repository/config"; then
   )
 fi
 
+if ! test -e "$vault/inside/ssh_key" && command -v ssh-keygen >/dev/null; then
+  (cd "$vault/inside" && as ssh-keygen -q -t ed25519 -N '' -C "backups of $name" -f ssh_key)
+fi
+
 timer() { # WHAT WORDS CALENDAR
   unit=$units/stagetools-$1-$name
   if test -z "$3"; then

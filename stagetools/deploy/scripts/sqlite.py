@@ -6,6 +6,7 @@ One line of JSON is printed; where something is wrong it is {"wrong": …}, and 
 
     copy LIVE TO             copy LIVE while it is written, and judge the copy
     judge FILE               is it sound, what does it hold?
+    count FILE               what does it hold?
     settle FILE              the same, once its log is part of it; it can be served then
     compare FILE MANIFEST    is it what was written down when it was copied?
 """
@@ -42,16 +43,23 @@ def copy(live: Path, to: Path) -> dict[str, Any]:
     return judge(to)
 
 
-def judge(path: Path) -> dict[str, Any]:
+def judge(path: Path, *, to_write: bool = False) -> dict[str, Any]:
     """What the database holds; Wrong where it is not sound."""
     if not path.is_file():
         raise Wrong("there is no such file")
     if path.stat().st_size == 0:
         raise Wrong("it is empty")
-    with closing(opened(path)) as database:
+    with closing(opened(path, to_write=to_write)) as database:
         said = database.execute("PRAGMA integrity_check(1)").fetchone()[0]
         if said != "ok":
             raise Wrong(f"it is damaged: {' '.join(str(said).split())}")
+    return count(path, to_write=to_write)
+
+
+def count(path: Path, *, to_write: bool = False) -> dict[str, Any]:
+    """What the database holds, in one moment."""
+    with closing(opened(path, to_write=to_write)) as database:
+        database.execute("BEGIN")
         tables = rows(database)
         if not tables:
             raise Wrong("it has no tables")
@@ -70,10 +78,10 @@ def rows(database: sqlite3.Connection) -> dict[str, int | None]:
         "SELECT name FROM sqlite_schema WHERE type = 'table'"
         " AND name NOT LIKE 'sqlite^_%' ESCAPE '^' ORDER BY name"
     ).fetchall()
-    return {name: count(database, name) for (name,) in names}
+    return {name: counted(database, name) for (name,) in names}
 
 
-def count(database: sqlite3.Connection, name: str) -> int | None:
+def counted(database: sqlite3.Connection, name: str) -> int | None:
     quoted = name.replace('"', '""')
     try:
         found = database.execute(f'SELECT count(*) FROM "{quoted}"').fetchone()  # noqa: S608
@@ -102,7 +110,7 @@ def settle(path: Path) -> dict[str, Any]:
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     if mode != "wal":
         raise Wrong(f"its journal mode stays {mode}")
-    return judge(path)
+    return judge(path, to_write=True)  # which leaves no empty log behind
 
 
 def compare(path: Path, manifest: Path) -> dict[str, Any]:
@@ -120,6 +128,7 @@ def compare(path: Path, manifest: Path) -> dict[str, Any]:
 WORDS: dict[str, Callable[..., dict[str, Any]]] = {
     "copy": copy,
     "judge": judge,
+    "count": count,
     "settle": settle,
     "compare": compare,
 }

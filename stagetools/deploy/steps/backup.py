@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,7 +11,7 @@ from stagetools.deploy.commands.backup import repository, setup
 from stagetools.deploy.facts import Facts
 from stagetools.deploy.host.host import OnLine
 from stagetools.deploy.host.site import Site
-from stagetools.deploy.outcome import Outcome, changed, size
+from stagetools.deploy.outcome import Outcome, changed, counted, size
 from stagetools.deploy.shell import Command
 from stagetools.errors import CommandFailed, StageError
 
@@ -40,6 +40,7 @@ class Entry:
     bytes: int
     where: str
     drilled: datetime | None = None
+    is_backup: bool = False  # of restic's repository
 
 
 def _words(site: Site) -> dict[str, str]:
@@ -50,6 +51,7 @@ def _words(site: Site) -> dict[str, str]:
         "calendar": config.calendar(site.name),
         "drills": config.drills(site.name),
         "keep": " ".join([f"--keep-within {_WITHIN}", *each]),
+        "to": config.to,
     }
 
 
@@ -141,6 +143,7 @@ def listed(site: Site) -> list[Entry]:
     found: list[Entry] = []
     snapshots: list[dict[str, Any]] = []
     drilled: dict[str, datetime] = {}
+    sent, to = datetime.min.replace(tzinfo=UTC), site.config.backup.to
     for line in site.run(repository.listed(site.layout)).splitlines():
         key, _, value = line.partition("=")
         if key == "snapshots":
@@ -148,9 +151,15 @@ def listed(site: Site) -> list[Entry]:
         elif key == "drilled":
             backup, _, at = value.partition(" ")
             drilled[backup] = _time(at)
+        elif key == "sent":
+            sent = _time(value)
         elif key == "file":
             found.append(_kept(*value.split(" ", 2)))
-    found += [_backup(one, drilled.get(one["id"])) for one in snapshots]
+    backups = [_backup(one, drilled.get(one["id"])) for one in snapshots]
+    found += [
+        replace(one, where=f"the server, {to}") if to and one.at <= sent else one
+        for one in backups
+    ]
     return sorted(found, key=lambda entry: entry.at, reverse=True)
 
 
@@ -180,4 +189,56 @@ def _backup(snapshot: dict[str, Any], drilled: datetime | None) -> Entry:
         bytes=int(tags.get("database") or 0) + int(tags.get("media") or 0),
         where="the server",
         drilled=drilled,
+        is_backup=True,
+    )
+
+
+# --- bringing one back ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """What a database holds, as `scripts/sqlite.py` has it."""
+
+    bytes: int
+    tables: dict[str, int | None]
+    migrations: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> "Contents":
+        said = json.loads(text)
+        return cls(
+            bytes=said["bytes"],
+            tables=said["tables"],
+            migrations=tuple(said["migrations"]),
+        )
+
+
+def take(
+    site: Site, release: str, source: str, *, data: bytes = b""
+) -> tuple[Contents, Contents]:
+    """Leave the release a database of its own; what that holds, and what the live one does."""
+    try:
+        said = site.run(repository.take(site.layout, release, source), stdin=data)
+    except CommandFailed as error:
+        if not error.output:
+            raise
+        raise StageError(
+            f"Restore: {error.output.splitlines()[-1]}",
+            remedy="inv backups lists what can be restored.",
+        ) from error
+    values = dict(line.split("=", 1) for line in said.splitlines() if "=" in line)
+    return Contents.parse(values["found"]), Contents.parse(values["live"])
+
+
+def put_back(site: Site, backup: str) -> Outcome:
+    """Bring back the uploads that a backup has and the server has not."""
+    said = _asked(
+        site, repository.uploads(site.layout, backup), "uploads=", lambda _: None
+    )
+    many = int(said["uploads"])
+    if not many:
+        return Outcome(False, "all of the backup's are there")
+    return changed(
+        f"{counted(many, 'file')} brought back; none was replaced or removed"
     )

@@ -14,7 +14,7 @@ from stagetools.deploy.facts import Container, Facts, Record
 from stagetools.deploy.outcome import counted, size
 from stagetools.deploy.shell import sh
 from stagetools.deploy.steps import backup, release, server
-from stagetools.deploy.tasks import backing_up
+from stagetools.deploy.tasks.backups import backing_up
 from stagetools.deploy.tasks.session import Session
 from stagetools.errors import (
     ConnectionFailed,

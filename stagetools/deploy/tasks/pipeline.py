@@ -21,7 +21,7 @@ from stagetools.deploy.steps import (
     server,
     source,
 )
-from stagetools.deploy.tasks import backing_up
+from stagetools.deploy.tasks.backups import backing_up
 from stagetools.deploy.tasks.on_copy import OnCopy
 from stagetools.deploy.tasks.session import (
     Destination,

@@ -2,9 +2,9 @@
 
 from stagetools.deploy.commands.backup.setup import script_path
 from stagetools.deploy.layout import Layout
-from stagetools.deploy.shell import Command, looks, named, prints, sh
+from stagetools.deploy.shell import Command, looks, loosely, named, prints, sh
 
-__all__ = ["drill", "dump", "key", "listed", "make", "watch"]
+__all__ = ["drill", "dump", "key", "listed", "make", "take", "uploads", "watch"]
 
 _PATIENCE = 60  # seconds that somebody at a terminal waits for another backup to end
 
@@ -51,3 +51,23 @@ def key(layout: Layout) -> Command:
 def dump(layout: Layout, backup: str) -> Command:
     """Print a backup as a tar file."""
     return looks(_asked(layout, "dump", backup))
+
+
+_EXAMPLE = '{"bytes": 0, "rows": 0, "made": 0, "migrations": [], "tables": {}}'
+
+
+@named
+def take(layout: Layout, release: str, source: str) -> Command:
+    """Leave the release a database directory whose database is what `source` names.
+
+    That is a backup, a copy in `backups/`, or `-` for standard input. What it holds is printed,
+    and what the live one does; fails with why where it could not be served.
+    """
+    command = _asked(layout, "take", release, source)
+    return prints(loosely(command), f"found={_EXAMPLE}\nlive={_EXAMPLE}")
+
+
+@named
+def uploads(layout: Layout, backup: str) -> Command:
+    """Bring back the uploads of a backup that are not there; print how many."""
+    return prints(loosely(_asked(layout, "uploads", backup)), "uploads=0")

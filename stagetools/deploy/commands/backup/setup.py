@@ -26,11 +26,13 @@ def script_path(layout: Layout) -> PurePosixPath:
 
 
 @named
-def install(layout: Layout, *, calendar: str, drills: str, keep: str) -> Command:
+def install(
+    layout: Layout, *, calendar: str, drills: str, keep: str, to: str
+) -> Command:
     """Leave all that backups need; print `key` where a key was made.
 
     `calendar` and `drills` are systemd's words for when, empty for never; `keep` is restic's
-    for what stays. Exits `BAD_CALENDAR` before anything is done.
+    for what stays, and `to` for a repository elsewhere. Exits `BAD_CALENDAR` before anything is done.
     """
     command = script_file(
         "backup_install.sh",
@@ -38,26 +40,26 @@ def install(layout: Layout, *, calendar: str, drills: str, keep: str) -> Command
         layout.vault_dir,
         layout.system.user,
         layout.system.name,
-        digest(layout, calendar=calendar, drills=drills, keep=keep),
+        digest(layout, calendar=calendar, drills=drills, keep=keep, to=to),
         calendar,
         drills,
-        _script(layout, keep),
+        _script(layout, keep, to),
         script_text("sqlite.py"),
         after="apt.sh",
     )
     return prints(loosely(command), "key")
 
 
-def digest(layout: Layout, *, calendar: str, drills: str, keep: str) -> str:
+def digest(layout: Layout, *, calendar: str, drills: str, keep: str, to: str) -> str:
     """SHA-256 of all that `install` leaves, as `look` tells it from then on."""
     parts = (
-        *(_script(layout, keep), script_text("sqlite.py"), calendar, drills),
+        *(_script(layout, keep, to), script_text("sqlite.py"), calendar, drills),
         script_text("backup_install.sh"),
     )
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def _script(layout: Layout, keep: str) -> str:
+def _script(layout: Layout, keep: str, to: str) -> str:
     """`backup.sh` with its values before it: timers call it without a client."""
     values = {
         "dir": layout.overlays_dir,
@@ -71,6 +73,7 @@ def _script(layout: Layout, keep: str) -> str:
         "base": layout.fence,
         "database": layout.database_name,
         "keep": keep,
+        "to": to,
     }
     head = "".join(f"{key}={shlex.quote(str(to))}\n" for key, to in values.items())
     return head + script_text("backup.sh")

@@ -1,21 +1,28 @@
 """`inv backup` and `inv backups`: making backups, trying them, telling of them."""
 
+import shutil
+import tarfile
+import tempfile
 from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
 
 from stagetools.deploy.backups import Result, Timer, Watch
 from stagetools.deploy.commands.backup import repository
 from stagetools.deploy.facts import span
-from stagetools.deploy.outcome import size
+from stagetools.deploy.outcome import counted, size
 from stagetools.deploy.steps import backup as steps
 from stagetools.deploy.steps import server
 from stagetools.deploy.tasks.session import Session, locked
-from stagetools.errors import CommandFailed, StageError
+from stagetools.errors import CommandFailed, StageError, UsageError
 
 __all__ = [
     "backup",
     "backups",
+    "download",
+    "named",
     "not_well",
     "rows",
+    "set_up",
     "show_key",
     "show_new_key",
     "verify",
@@ -24,7 +31,7 @@ __all__ = [
 
 def backup(session: Session) -> None:
     """Make a backup now; set backups up first where they are not."""
-    _set_up(session)
+    set_up(session)
     try:
         with session.terminal.step("Backup") as step:
             step.end(steps.make(session, step.line))
@@ -44,16 +51,8 @@ def verify(session: Session) -> None:
 def backups(session: Session) -> None:
     """Print every backup, the newest first."""
     _refuse_without(session)
-    try:
-        entries = steps.listed(session)
-    except CommandFailed as error:
-        raise StageError(
-            "The backups cannot be listed.",
-            untouched="Nothing was changed.",
-            remedy="Read restic's last lines below: the key or the repository may be damaged.",
-        ) from error
     heads = ("backup", "when (UTC)", "size", "kind", "where", "last drill")
-    session.terminal.table(heads, [_row(one) for one in entries], _in_lines)
+    session.terminal.table(heads, [_row(one) for one in entries(session)], _in_lines)
 
 
 def _row(one: steps.Entry) -> tuple[str, ...]:
@@ -68,6 +67,96 @@ def _in_lines(
     """A backup where the terminal is narrower than the table."""
     drill = f"\n  last drill {drilled}" if drilled else ""
     return f"{name}  {kind}\n  {when} UTC, {length}, {where}{drill}"
+
+
+def entries(session: Session) -> list[steps.Entry]:
+    """Every backup and kept copy; StageError where they cannot be read."""
+    try:
+        return steps.listed(session)
+    except CommandFailed as error:
+        raise StageError(
+            "The backups cannot be listed.",
+            untouched="Nothing was changed.",
+            remedy="Read restic's last lines below: the key or the repository may be damaged.",
+        ) from error
+
+
+def named(session: Session, what: str) -> steps.Entry:
+    """The backup or the copy that `inv backups` lists under that name, or the latest backup."""
+    there = entries(session)
+    latest = [one for one in there if one.is_backup][:1]
+    found = latest if what == "latest" else [one for one in there if one.name == what]
+    if not found:
+        raise UsageError(
+            "There is no backup yet."
+            if what == "latest"
+            else f"There is no backup {what!r}.",
+            untouched="Nothing was changed.",
+            remedy="inv backups lists them; inv backup makes one.",
+        )
+    return found[0]
+
+
+def download(session: Session, folder: str, what: str) -> None:
+    """Bring a backup here, as plain files in a directory of their own below `folder`."""
+    _refuse_without(session)
+    one = named(session, what)
+    to = Path(folder) / f"{session.name}-{one.at:%Y%m%d-%H%M%S}-{one.name}"
+    if to.exists():
+        raise UsageError(
+            f"{to} is there already.",
+            untouched="Nothing was changed.",
+            remedy="It may be this very backup; else remove it, or name another directory.",
+        )
+    with session.terminal.step("Download") as step:
+        if not session.terminal.dry:
+            try:
+                many = _unpacked(session, one, to)
+            except OSError as error:
+                raise StageError(
+                    f"Download: {to} cannot be written: {error.strerror}.",
+                    remedy="Make room there, or name another directory.",
+                ) from error
+            step.outcome = f"{counted(many, 'file')} in {to}"
+
+
+def _unpacked(session: Session, one: steps.Entry, to: Path) -> int:
+    """How many files were unpacked; only root's own words say where, and no link is made."""
+    part = to.with_name(f"{to.name}.part")
+    part.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryFile(dir=to.parent) as file:
+            session.host.receive(repository.dump(session.layout, one.name), file)
+            file.seek(0)
+            part.mkdir(mode=0o700)
+            with tarfile.open(fileobj=file) as archive:
+                many = sum(_unpack(archive, each, part) for each in archive)
+        part.rename(to)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return many
+
+
+def _unpack(archive: tarfile.TarFile, member: tarfile.TarInfo, to: Path) -> int:
+    """`now/…` as it is, and below `media/` what has another path: the uploads."""
+    place = PurePosixPath("/") / member.name
+    parts = place.parts[1:]
+    if not member.isfile() or ".." in parts:
+        return 0
+    parts = parts[1:] if parts[0] == "now" else ("media", *_below_media(parts))
+    path = to.joinpath(*parts)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = archive.extractfile(member)
+    assert content  # noqa: S101 - it is a file
+    with content, path.open("xb") as file:
+        path.chmod(0o600)
+        shutil.copyfileobj(content, file)
+    return 1
+
+
+def _below_media(parts: tuple[str, ...]) -> tuple[str, ...]:
+    """Without the directory on the server; `media` is its name unless it is a link there."""
+    return parts[parts.index("media") + 1 :] if "media" in parts else parts
 
 
 def show_key(session: Session) -> None:
@@ -97,8 +186,8 @@ def _refuse_without(session: Session) -> None:
         )
 
 
-def _set_up(session: Session) -> None:
-    """As a deploy does it, for a server to which an older version has deployed."""
+def set_up(session: Session) -> None:
+    """Set backups up as a deploy does, on a server to which an older version has deployed."""
     facts = server.look(session)
     if not facts.release:
         raise StageError(

@@ -1,0 +1,1 @@
+"""Backups: what `inv` calls to make, read and restore them."""

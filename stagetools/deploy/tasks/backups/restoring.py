@@ -1,0 +1,258 @@
+"""`inv restore`: an earlier database in the place of the live one, as a rollback brings one back.
+
+It gets a directory of its own, where it is judged, migrated and served to nobody; one rename
+then switches release and database together. Until that rename nothing live has changed, and
+after it the one from before is kept: whatever fails, or is cut off, the site has a whole one.
+"""
+
+import sqlite3
+import tempfile
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from stagetools.deploy.console.terminal import Step
+from stagetools.deploy.facts import Facts, Record, span
+from stagetools.deploy.outcome import Outcome
+from stagetools.deploy.steps import backup, database, lock, preflight
+from stagetools.deploy.tasks.backups import backing_up
+from stagetools.deploy.tasks.relaunch import look_at_serving
+from stagetools.deploy.tasks.rollback import Restore
+from stagetools.deploy.tasks.session import Session, locked, utc_now
+from stagetools.errors import StageError, UsageError
+
+__all__ = ["Source", "restore"]
+
+_SHOWN = 20  # tables whose rows would be others, at the most
+_MAGIC = b"SQLite format 3\0"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """What is restored: a backup, a copy that a change has left, or a file from here."""
+
+    name: str
+    at: datetime | None = None  # when it was the live database, where that is known
+    is_backup: bool = False  # it has uploads, too
+    data: bytes = b""  # of a file
+
+
+def restore(session: Session, what: str, *, at: str = "", wait: float = 0) -> None:
+    """Serve an earlier database: `latest`, one that `inv backups` lists, or a file."""
+    _refuse_words(what, at)
+    read = _file(what)
+    backing_up.set_up(session)
+    source = read or _named(session, what)
+    with locked(session, "restores", wait=wait) as held:
+        facts = look_at_serving(session)
+        change = FromBackup(session, held, facts, source)
+        change.run(facts.release)
+    session.terminal.conclude(f"{session.name} serves {source.name}, as {change.name}.")
+
+
+def _refuse_words(what: str, at: str) -> None:
+    if at:
+        raise UsageError(
+            "--at needs a database that is copied at every moment; this one is backed up"
+            " from time to time.",
+            untouched="Nothing was changed.",
+            remedy="inv backups lists the times; inv restore NAME takes one of them.",
+        )
+    if not what:
+        raise UsageError(
+            "Nothing was named to restore.",
+            untouched="Nothing was changed.",
+            remedy="Write inv restore latest, a name that inv backups lists, or a file.",
+        )
+
+
+# --- what is restored -------------------------------------------------------------------------
+
+
+def _file(what: str) -> Source | None:
+    """The file of that name, with what a log beside it holds; None where it names no file."""
+    path = Path(what)
+    if not path.suffix and "/" not in what:
+        return None
+    if not path.is_file():
+        raise _no_database(path, "there is no such file")
+    with path.open("rb") as file:
+        head = file.read(len(_MAGIC))
+    if not head:
+        raise _no_database(path, "it is empty")
+    if head != _MAGIC:
+        raise _no_database(path, "it is not a SQLite database")
+    try:
+        return Source(name=path.name, data=_whole(path))
+    except sqlite3.Error as error:
+        raise _no_database(path, str(error)) from None
+
+
+def _whole(path: Path) -> bytes:
+    """One file of the database and its log, which is judged first: an upload takes long."""
+    with tempfile.TemporaryDirectory() as folder:
+        to = Path(folder) / "one.sqlite3"
+        uri = f"{path.absolute().as_uri()}?mode=ro"
+        with (
+            closing(sqlite3.connect(uri, uri=True)) as source,
+            closing(sqlite3.connect(to)) as target,
+        ):
+            source.backup(target)
+            said = target.execute("PRAGMA integrity_check(1)").fetchone()[0]
+            if said != "ok":
+                raise sqlite3.DatabaseError(f"it is damaged: {' '.join(said.split())}")
+        return to.read_bytes()
+
+
+def _no_database(path: Path, why: str) -> UsageError:
+    return UsageError(
+        f"{path} cannot be restored: {why}.",
+        untouched="Nothing was sent, and nothing was changed.",
+        remedy="Name a SQLite database, or one that inv backups lists.",
+    )
+
+
+def _named(session: Session, what: str) -> Source:
+    one = backing_up.named(session, what)
+    return Source(name=one.name, at=one.at, is_backup=one.is_backup)
+
+
+# --- the change -------------------------------------------------------------------------------
+
+
+class FromBackup(Restore):
+    """The release that serves, on an earlier database."""
+
+    why = "restore"
+
+    def __init__(
+        self, session: Session, held: lock.Held, facts: Facts, source: Source
+    ) -> None:
+        serving = facts.record or Record(release=facts.release)
+        super().__init__(session, held, facts, [], serving)
+        self.source = source
+        self.on_copy = True
+
+    def run(self, old: str) -> None:
+        """Nobody waits: what is written until the switch is lost, as was said before."""
+        with self.undone_on_failure():
+            self.prepare(old)
+            self.step("Restore", self.restore)
+            if not self.session.terminal.dry:
+                self.refuse_others()
+            self.agree_to_lose()
+            self.step("Migrate", self.migrate)
+            if self.source.is_backup:
+                self.step("Uploads", self.uploads)
+            self.step("Start", self.start)
+            self.step("Switch", self.switch)
+            self.step("Drain", self.drain)
+            self.step("Clean up", self.keep_old)
+            self.step("Prune", self.prune)
+
+    def restore(self, step: Step) -> Outcome:
+        """Take the database into the directory of the release to come, and judge it."""
+        preflight.refuse_running_commands(self.session)
+        name = "-" if self.source.data else self.source.name
+        self.found, self.live = backup.take(
+            self.session, self.name, name, data=self.source.data
+        )
+        return Outcome(
+            True, f"{self.source.name} is sound, and lies in {self.data_dir}"
+        )
+
+    def refuse_others(self) -> None:
+        """Raise for a database of another project, or one that a newer release has changed."""
+        known = database.known(self.session, self.name)
+        if others := _of_another_project(self.found.migrations, known, self.live):
+            raise StageError(
+                f"{self.source.name} is not a database of this project: {others}.",
+                remedy="Name another one: inv backups lists this site's own.",
+            )
+        if newer := _newer(self.found.migrations, known):
+            raise StageError(
+                f"{self.source.name} has migrations that the release does not know:"
+                f" {', '.join(newer)}.",
+                remedy="Deploy the release that brought them first, then restore.",
+            )
+        self.lacks = sorted(set(known) - set(self.found.migrations))
+
+    def agree_to_lose(self) -> None:
+        """Say what would be lost, by time and by rows, and ask."""
+        for line in _differences(self.live, self.found):
+            self.session.terminal.say(line)
+        since = f"since {self.source.name} was copied"
+        if self.source.at:
+            ago = span(int((utc_now() - self.source.at).total_seconds()))
+            since = f"since {self.source.at:%Y-%m-%d %H:%M:%S} UTC ({ago} ago)"
+        self.session.terminal.agree(
+            f"Everything that was written {since} will be lost from the live database"
+            f" (a copy is kept). Restore {self.source.name}. Continue?"
+        )
+
+    def migrate(self, step: Step) -> Outcome:
+        """Bring an older schema to that of the release that serves."""
+        if not self.lacks:
+            return Outcome(False, "it has every migration of the release")
+        return database.migrate_copy(
+            self.session, self.name, step.line, rehearsal=False
+        ).outcome
+
+    def uploads(self, step: Step) -> Outcome:
+        return backup.put_back(self.session, self.source.name)
+
+    lacks: Sequence[str] = ()
+    """Migrations of the release that the database has not."""
+
+
+def _of_another_project(
+    found: Sequence[str], known: Sequence[str], live: backup.Contents
+) -> str:
+    """Why the database is none of this project, in words, or nothing."""
+    if not found:
+        return "it has no migrations of Django's"
+    there, ours, now = _apps(found), _apps(known), _apps(live.migrations)
+    missing, foreign = sorted((now & ours) - there), sorted(there - ours - now)
+    if missing and foreign:
+        return f"it has {', '.join(foreign)}, and lacks {', '.join(missing)}"
+    return ""
+
+
+def _newer(found: Sequence[str], known: Sequence[str]) -> list[str]:
+    """What comes after the last migration of its app that the release knows.
+
+    What comes before that was removed since, as is done with what was squashed.
+    """
+    unknown: list[str] = []
+    apps = _apps(known)
+    for name in found:
+        app = name.partition(".")[0]
+        if name in known:
+            unknown = [one for one in unknown if one.partition(".")[0] != app]
+        elif app in apps:
+            unknown.append(name)
+    return unknown
+
+
+def _apps(names: Sequence[str]) -> set[str]:
+    return {name.partition(".")[0] for name in names}
+
+
+def _differences(live: backup.Contents, found: backup.Contents) -> list[str]:
+    """The tables whose rows would be others, the largest losses first."""
+    tables = sorted({*live.tables, *found.tables})
+    changes = [(live.tables.get(one), found.tables.get(one), one) for one in tables]
+    others = [one for one in changes if one[0] != one[1]]
+    others.sort(key=lambda one: (one[1] or 0) - (one[0] or 0))
+    lines = [
+        f"{name}: {_rows(now)} now, {_rows(then)} then"
+        for now, then, name in others[:_SHOWN]
+    ]
+    more = len(others) - _SHOWN
+    return [*lines, f"and {more} more tables"] if more > 0 else lines
+
+
+def _rows(many: int | None) -> str:
+    return "no table" if many is None else f"{many} row{'' if many == 1 else 's'}"

@@ -1,0 +1,145 @@
+"""`inv backup` and `inv backups` on a server in memory."""
+
+import io
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stagetools.deploy.tasks.backups import backing_up
+from stagetools.errors import StageError, UsageError
+from tests.steps.scripted import failure
+from tests.steps.world import Scene
+from tests.tasks.test_restoring import LISTED
+
+MADE = "made=5c1438aa database=4096 rows=2 media=5 added=99\n"
+THERE = "now=1000\nsince=900\n"
+
+
+@pytest.fixture
+def desk(layout, config, deployed) -> Callable[..., Scene]:
+    def desk(*, facts: Any = None, **said: Any) -> Scene:
+        answers = {
+            "listed": LISTED,
+            "make": MADE,
+            "watch": THERE,
+            "key": "k3y\n",
+        } | said
+        named = {f"backup.repository.{name}": one for name, one in answers.items()}
+        named["backup.setup.install"] = "key\n"
+        return Scene(layout, config, facts or deployed, answers=named)
+
+    return desk
+
+
+def test_a_backup_says_what_is_in_it(desk) -> None:
+    scene = desk()
+    backing_up.backup(scene.session)
+    said = "5c1438aa: database 4.1 kB with 2 rows, uploads 5 bytes; 99 bytes of it new"
+    assert f"✓ Backup: {said}" in scene.output.getvalue()
+    assert scene.world.names == ["server.look", "backup.repository.make"]
+
+
+def test_on_a_server_of_an_older_version_they_are_set_up_first(desk, ready) -> None:
+    from dataclasses import replace
+
+    from tests.steps.conftest import OLD
+
+    scene = desk(facts=replace(ready, release=OLD))
+    backing_up.backup(scene.session)
+    assert scene.steps == ["Backups", "Backup"]
+    said = scene.output.getvalue()
+    assert "they are made every day at " in said
+    assert "k3y" not in said  # which a log of CI would show to others
+    assert "inv backup --key prints it." in said
+
+
+def test_where_nothing_serves_there_is_nothing_to_back_up(desk, ready) -> None:
+    with pytest.raises(StageError, match="there is nothing to back up"):
+        backing_up.backup(desk(facts=ready).session)
+
+
+def test_every_backup_is_listed_with_what_it_is(desk) -> None:
+    scene = desk()
+    backing_up.backups(scene.session)
+    rows = scene.output.getvalue().splitlines()
+    assert rows[1].split() == [
+        *(
+            "5c1438aa",
+            "2026-01-31",
+            "02:17:03",
+            "4.1",
+            "kB",
+            "by",
+            "timer",
+            "the",
+            "server",
+        )
+    ]
+    assert rows[2].split()[0] == "before-R2"
+    assert "before a migration" in rows[2]
+
+
+def test_what_cannot_be_listed_is_told(desk) -> None:
+    scene = desk(listed=failure("Fatal: wrong password"))
+    with pytest.raises(StageError, match="cannot be listed"):
+        backing_up.backups(scene.session)
+
+
+@pytest.mark.parametrize(
+    "task", [backing_up.backups, backing_up.verify, backing_up.show_key]
+)
+def test_where_there_are_none_it_is_told(desk, task) -> None:
+    with pytest.raises(StageError, match="has no backups on"):
+        task(desk(watch="now=5\n").session)
+
+
+# --- brought here -------------------------------------------------------------------------------
+
+FILES = {
+    "now/database.sqlite3": b"rows",
+    "now/environment": b"SECRET_KEY=k",
+    "home/shop_prod/media/a/cat.png": b"cat",
+    "home/shop_prod/media/../../../../../out": b"out of it",
+}
+
+
+def tar(files: dict[str, bytes]) -> str:
+    """As the server prints it, hostile names and links too."""
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+        link = tarfile.TarInfo("home/shop_prod/media/link")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+    return made.getvalue().decode("latin-1")
+
+
+def test_a_backup_comes_as_plain_files_and_nothing_leads_out_of_them(
+    desk, tmp_path
+) -> None:
+    scene = desk(dump=tar(FILES))
+    backing_up.download(scene.session, str(tmp_path / "new"), "latest")
+    to = tmp_path / "new/shop_prod-20260131-021703-5c1438aa"
+    found = {
+        str(p.relative_to(to)): p.read_bytes() for p in to.rglob("*") if p.is_file()
+    }
+    assert found == {
+        "database.sqlite3": b"rows", "environment": b"SECRET_KEY=k", "media/a/cat.png": b"cat",
+    }  # fmt: skip
+    assert (to / "environment").stat().st_mode & 0o077 == 0
+    assert sorted(tmp_path.rglob("*out*")) == []
+    with pytest.raises(UsageError, match="is there already"):
+        backing_up.download(scene.session, str(tmp_path / "new"), "latest")
+
+
+def test_a_download_that_fails_leaves_nothing(desk, tmp_path) -> None:
+    scene = desk(dump=failure("Fatal: pack damaged"))
+    with pytest.raises(StageError):
+        backing_up.download(scene.session, str(tmp_path), "5c1438aa")
+    assert list(Path(tmp_path).iterdir()) == []
