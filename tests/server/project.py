@@ -4,6 +4,7 @@ import os
 import pty
 import subprocess
 import sys
+import threading
 import tomllib
 from contextlib import suppress
 from pathlib import Path
@@ -61,8 +62,19 @@ class Project:
             file.write(f"{server.address} {kind} {key}\n")
 
     def inv(self, *words: str, timeout: float = 300, stdin: str = "") -> Done:
-        """Type `inv …` in the project, with no terminal."""
-        done = subprocess.run(
+        """Type `inv …` in the project, with no terminal; all that it said, should it hang."""
+        try:
+            done = self._run(words, timeout, stdin)
+        except subprocess.TimeoutExpired as error:
+            said = (error.stdout or b"").decode(errors="replace")
+            hung = f"inv {' '.join(words)} hung for {timeout} s:\n{said}"
+            raise AssertionError(hung) from None
+        return Done(done.returncode, done.stdout)
+
+    def _run(
+        self, words: tuple[str, ...], timeout: float, stdin: str
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
             [Path(sys.executable).parent / "inv", *words],
             cwd=self.root,
             env=self.environment,
@@ -73,7 +85,6 @@ class Project:
             timeout=timeout,
             check=False,
         )
-        return Done(done.returncode, done.stdout)
 
     def answer(self, answer: str, *words: str) -> Done:
         """Type `inv …` at a terminal, and an answer to the first question."""
@@ -85,9 +96,12 @@ class Project:
         )  # fmt: skip
         os.close(there)
         said = b""
+        patience = threading.Timer(300, process.kill)
+        patience.start()
         with suppress(OSError):  # EIO: whoever had the terminal is gone
             while some := os.read(here, 4096):
                 said += some
+        patience.cancel()
         os.close(here)
         return Done(process.wait(timeout=30), said.decode())
 

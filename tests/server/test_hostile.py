@@ -35,6 +35,7 @@ from tests.server.changes import (
     stored,
     take_load,
     told,
+    too_slow,
 )
 from tests.server.load import REPOSITORY, Load
 from tests.server.machines import Server, docker
@@ -300,7 +301,10 @@ def test_a_hostile_site_neither_stops_nor_reads_nor_changes_another(two) -> None
     report(two, load, attacks, done_to)
     assert not load.report["failed"], "\n".join(told(load.report, ours.spans))
     assert_rows_are_there(load.report, stored(server, "second_prod"), ours)
-    failed = [done for done in [*done_to["second"], again] if done.status]
+    all_done = [*done_to["second"], again]
+    slow = [done for done in all_done if too_slow(done)]
+    assert len(slow) <= len(all_done) // 4, slow
+    failed = [done for done in all_done if done.status and done not in slow]
     assert not failed, failed
     assert_what_it_says_of_the_hostile_one([*done_to["hostile"], last, removed])
     assert last.status == 0, str(last)

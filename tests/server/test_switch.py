@@ -109,7 +109,9 @@ def starvation() -> Iterator[None]:
 
 
 def test_no_request_fails_while_the_processor_is_starved(project, server) -> None:
+    project.deploy("--yes")  # a migration that another test has left to be made
     changes = Changes(project, server)
     with Load(server.address, DOMAIN) as load, starvation():
-        changes.run(STARVED)
+        changes.run(STARVED, may_refuse=True)
+    assert changes.refused <= STARVED // 2
     assert_nothing_failed(load, server, changes)
