@@ -9,7 +9,7 @@ from pathlib import Path
 import copier
 import pytest
 
-from tests.server import machines
+from tests.server import machines, warm
 from tests.server.machines import Server
 from tests.server.project import REPOSITORY, Project
 
@@ -35,12 +35,14 @@ def images() -> None:
 
 
 @pytest.fixture(scope="module")
-def new_server(images: None, key: Path) -> Iterator[Callable[..., Server]]:
+def new_server(storage: None, key: Path) -> Iterator[Callable[..., Server]]:
     """Make servers: `new_server("name", with_docker=True)`; they go when the module ends."""
     made: list[Server] = []
     numbers = itertools.count()
 
-    def create(name: str, **options: object) -> Server:
+    def create(name: str, *, with_docker: bool = False, **options: object) -> Server:
+        if with_docker:
+            options |= {"with_docker": True, "before": warm.give}
         made.append(Server.create(f"{name}-{next(numbers)}", key, **options))  # type: ignore[arg-type]
         return made[-1]
 
@@ -63,6 +65,31 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def storage(
+    images: None, template: Path, key: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """What an engine has fetched once it has deployed a project."""
+    folder = tmp_path_factory.mktemp("storage")
+
+    def deployed() -> Server:
+        server = Server.create("storage", key, with_docker=True)
+        project = rendered(template, folder / "mysite", key)
+        project.target(server, domain="mysite.test")
+        project.deploy()
+        return server
+
+    warm.keep(deployed)
+
+
+def rendered(template: Path, root: Path, key: Path, **answers: str) -> Project:
+    """A project with a home beside it."""
+    copier.run_copy(
+        str(template), root, data=answers, defaults=True, quiet=True, vcs_ref="HEAD"
+    )
+    return Project(root, root.parent / "home", key)
+
+
 @pytest.fixture(scope="module")
 def new_project(
     template: Path, key: Path, tmp_path_factory: pytest.TempPathFactory
@@ -72,9 +99,6 @@ def new_project(
     def create(**answers: str) -> Project:
         folder = tmp_path_factory.mktemp("project")
         root = folder / answers.get("project_slug", "mysite")
-        copier.run_copy(
-            str(template), root, data=answers, defaults=True, quiet=True, vcs_ref="HEAD"
-        )
-        return Project(root, folder / "home", key)
+        return rendered(template, root, key, **answers)
 
     return create

@@ -3,16 +3,20 @@
 import json
 import os
 import random
+import re
+import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).parent
 IMAGE = "stagetools-test-server"
+STORAGE = ("/var/lib/docker", "/var/lib/containerd")  # of a server's own engine
+MEMORY, ENOUGH = Path("/dev/shm"), 8 * 2**30
 NETWORK, SUBNET = "stagetools-test", "172.31.250"
 # A server's own engine makes its networks here, and not where the mirror is.
 BRIDGE, POOLS = "192.168.231.1/24", [{"base": "192.168.232.0/21", "size": 27}]
@@ -117,13 +121,16 @@ class Server:
         *,
         with_docker: bool = False,
         options: Sequence[str] = (),
+        before: Callable[[str], None] = lambda container: None,
     ) -> "Server":
-        """Boot a fresh server that `key` opens."""
+        """Boot a fresh server that `key` opens; `before` is for its container."""
         container = f"stagetools-test-{name}-{os.getpid()}"
         image = f"{IMAGE}:{'docker' if with_docker else 'bare'}"
-        words = ["--name", container, "--hostname", name, *_powers(), *options]
+        words = ["--name", container, "--hostname", name, *_powers()]
+        words += [*in_memory(container, *STORAGE), *options]
         _create_with_address(*words, image)
         _use_mirror(container)
+        before(container)
         docker("start", container)
         public = key.with_suffix(".pub").read_text()
         keep = "cat >/root/.ssh/authorized_keys && chmod 600 /root/.ssh/authorized_keys"
@@ -164,6 +171,7 @@ class Server:
     def remove(self) -> None:
         self._unpause()
         docker("rm", "--force", "--volumes", self.container)
+        forget()
 
 
 def ensure_network() -> None:
@@ -201,12 +209,17 @@ def _address(container: str) -> str:
     return docker("inspect", "--format", form, container)
 
 
-def _powers() -> list[str]:
-    """What systemd and an inner engine need, and this machine itself may give."""
+def capabilities() -> list[str]:
+    """All that this machine itself may give."""
     status = Path("/proc/self/status").read_text().split("CapBnd:")[1].split()[0]
     bound = int(status, 16)
     have = [name for bit, name in enumerate(CAPABILITIES) if bound >> bit & 1]
-    words = ["--cap-drop=ALL", *(f"--cap-add={name}" for name in have)]
+    return ["--cap-drop=ALL", *(f"--cap-add={name}" for name in have)]
+
+
+def _powers() -> list[str]:
+    """What systemd and an inner engine need, and this machine itself may give."""
+    words = capabilities()
     words += [
         f"--security-opt={what}=unconfined"
         for what in ("seccomp", "apparmor", "systempaths")
@@ -216,10 +229,32 @@ def _powers() -> list[str]:
         "--cgroupns=host",
         "--volume=/sys/fs/cgroup:/sys/fs/cgroup:rw",
     ]
-    words += ["--tmpfs=/run", "--tmpfs=/run/lock", "--tmpfs=/tmp:exec"]
-    return words + [
-        f"--mount=type=volume,dst=/var/lib/{of}" for of in ("docker", "containerd")
-    ]
+    return [*words, "--tmpfs=/run", "--tmpfs=/run/lock", "--tmpfs=/tmp:exec"]
+
+
+def in_memory(container: str, *folders: str) -> list[str]:
+    """Folders of a container in this machine's memory, if there is enough of it.
+
+    A disk takes ten times as long to make and forget the files of a few images.
+    """
+    if min(_available(), shutil.disk_usage(MEMORY).free) < ENOUGH:
+        return [f"--mount=type=volume,dst={folder}" for folder in folders]
+    return [f"--volume={MEMORY}/{container}{folder}:{folder}" for folder in folders]
+
+
+def _available() -> int:
+    """Bytes of this machine's memory that nobody needs."""
+    found = re.search(r"MemAvailable: +(\d+)", Path("/proc/meminfo").read_text())
+    return int(found[1]) * 1024 if found else 0
+
+
+def forget() -> None:
+    """Free the memory of containers that are gone, however they went."""
+    made = [folder.name for folder in MEMORY.glob("stagetools-test-*")]
+    there = docker("ps", "--all", "--format", "{{.Names}}").split()
+    if gone := [name for name in made if name not in there]:
+        words = ["run", "--rm", f"--volume={MEMORY}:{MEMORY}", "--workdir", str(MEMORY)]
+        docker(*words, f"{IMAGE}:bare", "rm", "-rf", *gone)
 
 
 def _use_mirror(container: str) -> None:
