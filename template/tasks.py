@@ -21,7 +21,7 @@ from stagetools.deploy.tasks import (
     relaunch,
     removal,
 )
-from stagetools.deploy.tasks.backups import backing_up, restoring
+from stagetools.deploy.tasks.backups import backing_up, lost, restoring
 from stagetools.deploy.tasks.rollback import roll_back
 from stagetools.deploy.tasks.session import Destination, open_session
 from stagetools.deploy.tree import read_tree
@@ -72,7 +72,10 @@ def stage_named(
     | YES
     | WAIT
     | DRY
-    | {"allow_breaking": "Migrate also what the live release is not compatible with."}
+    | {
+        "allow_breaking": "Migrate also what the live release is not compatible with.",
+        "restore": "On a new server in place of a lost one: bring the newest backup of those elsewhere.",
+    }
 )
 @reports_errors
 def deploy(
@@ -81,6 +84,7 @@ def deploy(
     accept_host_key="",
     yes=False,
     allow_breaking=False,
+    restore=False,
     wait="0",
     dry_run=False,
     verbose=False,
@@ -90,7 +94,8 @@ def deploy(
     to = stage_named(
         stage, yes=yes, dry=dry_run, verbose=verbose, accept=accept_host_key
     )
-    pipeline.deploy(ROOT, to, wait=seconds, allow_breaking=allow_breaking)
+    put = lost.deploy if restore else pipeline.deploy
+    put(ROOT, to, wait=seconds, allow_breaking=allow_breaking)
 
 
 @task(

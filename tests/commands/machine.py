@@ -26,6 +26,7 @@ class Machine:
     root: Path
     address: str = "root@test"
     variables: dict[str, str] = field(default_factory=dict)
+    patience: float = 20  # seconds for a command
 
     def at(self, path: object) -> Path:
         """The place of a server's absolute path."""
@@ -69,7 +70,7 @@ class Machine:
             env=self.environment,
             cwd=self.root,
             capture_output=True,
-            timeout=20,
+            timeout=self.patience,
             check=False,
         )
 

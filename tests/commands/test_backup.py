@@ -21,7 +21,9 @@ from stagetools.deploy.backups import Backup, Keep
 from stagetools.deploy.commands.backup import repository, setup
 from stagetools.deploy.config import StageConfig
 from stagetools.deploy.host.site import Site
+from stagetools.deploy.shell import Secret
 from stagetools.deploy.steps import backup as steps
+from stagetools.deploy.steps import lost
 from stagetools.errors import StageError
 from tests.commands.machine import Machine
 
@@ -69,6 +71,7 @@ def site(machine, layout) -> Machine:
         "install",
         f'case "$*" in *" -o "*) shift 5; exec {real} -d -o {own} "$@" ;; esac; exec {real} "$@"',
     )
+    machine.patience = 120
     machine.program("id", "echo 0")
     machine.program("nice", 'shift 2; exec "$@"')  # a test has a time in which to end
     machine.program("docker", DOCKER)
@@ -327,6 +330,110 @@ def test_a_place_elsewhere_that_is_not_there_is_told_and_the_backup_is_kept(
     assert "ssh -i ssh_key -p 22 " in " ".join(site.said)
     assert len(steps.listed(Site(site, layout, CONFIG))) == 1
     assert "cannot be reached" in watch(site, layout).troubles()[0]
+
+
+# --- in place of a lost server --------------------------------------------------------------
+
+
+def lose(machine: Machine, layout) -> None:
+    """Whatever the installation had on the server, but for what a first deploy makes."""
+    shutil.rmtree(machine.at(layout.vault_dir))
+    shutil.rmtree(machine.at(layout.media_dir))
+    machine.at(layout.media_dir).mkdir()
+    machine.at(layout.current).unlink()
+    for path in database(machine, layout).parent.iterdir():
+        path.unlink()
+    machine.at(layout.env_file).write_text('SECRET_KEY="another one"\n')
+
+
+def sent(machine: Machine, layout) -> tuple[Site, str]:
+    """A site whose server is lost; and the key."""
+    place = str(machine.root / "elsewhere")
+    config = StageConfig(stage_name="prod", backup=Backup(to=place))
+    set_up(machine, layout, config)
+    made(machine, layout)
+    key = machine.run(repository.key(layout))
+    lose(machine, layout)
+    return Site(machine, layout, config), key
+
+
+def fetch(at: Site, key: str) -> steps.Entry:
+    return lost.fetch(at, Secret(key), {}, lambda line: None)
+
+
+def test_a_lost_site_comes_back_from_elsewhere_and_sends_on_what_is_new(
+    site, layout
+) -> None:
+    at, key = sent(site, layout)
+    entry = fetch(at, key)
+    assert not steps.watch(at).wanted  # no timer before the site is whole
+    outcome, found = lost.revive(at, RELEASE, entry.name)
+    assert "1000 rows" in outcome.text
+    assert steps.put_back(at, entry.name).text.startswith("1 file brought back")
+    assert site.at(layout.env_file).read_text() == 'SECRET_KEY="k"\n'
+    assert stat.S_IMODE(site.at(layout.env_file).stat().st_mode) == 0o600
+    with closing(sqlite3.connect(database(site, layout))) as live:
+        assert live.execute("SELECT count(*) FROM entry").fetchone() == (1000,)
+    assert found.tables["entry"] == 1000
+    # and then a release serves: the same key, and what lies there already is not sent anew
+    site.at(layout.current).symlink_to(f"run/{RELEASE}.sock")
+    assert not set_up(site, layout, at.config)
+    assert site.run(repository.key(layout)) == key
+    before = size_of(site.root / "elsewhere")
+    made(site, layout)
+    assert size_of(site.root / "elsewhere") - before < 40_000
+    assert len(steps.listed(at)) == 2
+
+
+def size_of(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def test_what_is_typed_again_begins_anew_and_a_damaged_one_is_no_database(
+    site, layout
+) -> None:
+    at, key = sent(site, layout)
+    lost.revive(at, RELEASE, fetch(at, key).name)
+    rows(site, layout, 7)
+    name = fetch(at, key).name
+    lost.revive(at, RELEASE, name)
+    [kept] = site.at(layout.backups_dir).glob("replaced-*.sqlite3")
+    with closing(sqlite3.connect(kept)) as one:
+        assert one.execute("SELECT count(*) FROM entry").fetchone() == (1007,)
+    live = database(site, layout)
+    with closing(sqlite3.connect(live)) as one:
+        assert one.execute("SELECT count(*) FROM entry").fetchone() == (1000,)
+    live.unlink()
+    spoil(site, layout)
+    with pytest.raises(StageError, match="Restore: "):
+        lost.revive(at, RELEASE, name)
+    assert not live.exists()
+
+
+def test_what_is_no_place_for_a_lost_site_or_none_of_its_backups_is_refused(
+    site, layout
+) -> None:
+    at, key = sent(site, layout)
+    with pytest.raises(StageError, match="The key does not open the backups in"):
+        fetch(at, "another one")
+    assert not site.at(layout.vault_dir / "key").exists()  # a deploy makes one
+    assert site.at(layout.env_file).read_text() == 'SECRET_KEY="another one"\n'
+    script = site.at(setup.script_path(layout))
+    script.write_text(script.read_text().replace("name=shop_prod", "name=blog_prod"))
+    done = site.attempt(repository.fetch(layout), stdin=f"{key}\n".encode())
+    assert b"has no backup of blog_prod." in done.stderr
+    set_up(site, layout, at.config)
+    own = site.run(repository.key(layout))
+    with pytest.raises(StageError, match="has backups of its own, with another key"):
+        fetch(at, key)
+    assert site.run(repository.key(layout)) == own
+    site.at(layout.current).symlink_to(f"run/{RELEASE}.sock")
+    rows(site, layout, 3)
+    for refused in (lambda: fetch(at, key), lambda: lost.revive(at, RELEASE, "latest")):
+        with pytest.raises(StageError, match="A release serves here already"):
+            refused()
+    with closing(sqlite3.connect(database(site, layout))) as live:
+        assert live.execute("SELECT count(*) FROM entry").fetchone() == (3,)
 
 
 # --- listed, tried ------------------------------------------------------------------------

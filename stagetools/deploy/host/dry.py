@@ -28,6 +28,7 @@ WOULD = {
     "Account": "creates the site's account and directories, or brings them up to date",
     "Proxy": "starts or updates the proxy, which all sites of the server share",
     "Upload": "sends the files that the server does not have yet",
+    "Fetch": "brings the newest backup of those elsewhere, and its environment file",
     "Build": "builds the image",
     "Prepare": "makes a new release from an image that is there",
     "Start": "starts the new release beside the live one, and checks its pages",

@@ -8,6 +8,8 @@
 #   dump ID           a backup as a tar file
 #   take RELEASE FROM a database directory for that release: from a backup, a kept copy, or `-`
 #   uploads ID        bring back what `media` lacks of a backup's
+#   fetch             on a server in place of a lost one: the newest backup of those elsewhere
+#   revive RELEASE ID there, once that release is built: the database, where `data` is
 #
 # The repository is the account's, in a directory that root alone may enter: restic runs as the
 # account, begins inside of it, and so reaches there what no container can. What a site has put
@@ -15,7 +17,7 @@
 set -eu
 umask 077
 cd / # wherever root may be: the account cannot go there
-vault=$home/vault inside=$home/vault/inside image='' data='' release=''
+vault=$home/vault inside=$home/vault/inside key=$home/vault/key given='' image='' data='' release=''
 
 as() { setpriv --reuid "$user" --regid "$user" --clear-groups --inh-caps=-all -- "$@"; }
 inside() { (cd "$inside" && as "$@"); }
@@ -186,14 +188,15 @@ keep() {
 
 # --- elsewhere, as well -------------------------------------------------------------------------
 
-# Those of the environment file that restic reads for a place elsewhere, and no other value.
+# Those of the environment file, and of what was given to `fetch`, that restic reads for a place
+# elsewhere, and no other value.
 credentials() {
   while IFS= read -r line; do
     value=${line#*=}
     value=${value#[\"\']}
     test -z "$line" || export "${line%%=*}=${value%[\"\']}"
   done <<END
-$(sed -n -E '/^(AWS|B2|AZURE|GOOGLE|OS|ST|RESTIC_REST)_[A-Z0-9_]+=/p' "$env")
+$({ cat "$env" && printf '\n%s\n' "$given"; } | sed -n -E '/^(AWS|B2|AZURE|GOOGLE|OS|ST|RESTIC_REST)_[A-Z0-9_]+=/p')
 END
 }
 
@@ -210,15 +213,17 @@ sftp() {
   echo "ssh -i ssh_key -p $port -o UserKnownHostsFile=known_hosts -o StrictHostKeyChecking=accept-new -o BatchMode=yes -s -- $at sftp"
 }
 
-remote() {
+remote() { elsewhere --repo "$to" "$@"; }
+
+elsewhere() {
   (
     cd "$inside"
-    RESTIC_PASSWORD=$(cat "$vault/key") HOME=$inside GOMAXPROCS=1
+    RESTIC_PASSWORD=$(cat "$key") HOME=$inside GOMAXPROCS=1
     RESTIC_FROM_PASSWORD=$RESTIC_PASSWORD
     export RESTIC_PASSWORD RESTIC_FROM_PASSWORD HOME GOMAXPROCS
     credentials
     case $to in sftp:*) set -- -o "sftp.command=$(sftp)" "$@" ;; esac
-    as timeout 5h nice -n 19 restic --cache-dir cache --repo "$to" "$@"
+    as timeout 5h nice -n 19 restic --cache-dir cache "$@"
   )
 }
 
@@ -371,6 +376,83 @@ uploads() {
   echo "uploads=$(($(as find "$to" -type f | wc -l) - before))"
 }
 
+# --- in place of a lost server -------------------------------------------------------------------
+
+# The key comes on standard input, and behind it what the place elsewhere asks for. Once the key
+# has opened that place, the repository here is made with it and cuts files as the lost one did:
+# what lies elsewhere already is never sent again.
+fetch() {
+  alone 60
+  ! look_at_site || fail "A release serves here already: its database is in use."
+  key=$vault/key.given given=$(cat)
+  printf '%s\n' "$given" | sed -n 1p | tr -d '\n' >"$key"
+  given=$(printf '%s\n' "$given" | sed 1d)
+  why=$(remote cat config --no-lock 2>&1 >/dev/null) || refuse_place
+  if test -e "$inside/repository/config" && ! cmp -s "$key" "$vault/key"; then
+    fail "The server has backups of its own, with another key: remove the installation first (inv remove)."
+  fi
+  id=$(remote snapshots --json --no-lock --host "$name" --group-by host --latest 1 | newest)
+  test -n "$id" || fail "$to has no backup of $name."
+  mv -T "$key" "$vault/key"
+  key=$vault/key
+  if ! test -e "$inside/repository/config"; then
+    inside rm -rf repository # without its config it is half of one
+    elsewhere --repo repository init --quiet --from-repo "$to" --copy-chunker-params >&2
+  fi
+  repository unlock --remove-all --quiet >&2
+  elsewhere --repo repository copy --quiet --from-repo "$to" "$id" >&2 ||
+    fail "The newest backup in $to could not be fetched: read restic's last lines."
+  date +%s >"$vault/sent"
+  id=$(snapshots --group-by host --latest 1 | newest) # it has another name here
+  found=$(snapshots "$id")
+  repository dump "$id" now/environment >"$env.new"
+  test -s "$env.new" || fail "The backup has no environment file."
+  sync "$env.new"
+  mv -T "$env.new" "$env"
+  printf 'snapshots=%s\n' "$found"
+}
+
+newest() { tr -d '\n' | sed -n 's/.*"id":"\([0-9a-f]\{64\}\)".*/\1/p'; }
+
+refuse_place() {
+  case $why in
+    *"wrong password"*) fail "The key does not open the backups in $to." ;;
+  esac
+  echo "$why" >&2
+  case $to in
+    sftp:*) fail "$to cannot be read$(hint)" ;;
+    *) fail "$to cannot be read with these credentials: $(printf '%s\n' "$given" | sed -n 's/=.*//p' | tr '\n' ' ')" ;;
+  esac
+}
+
+# Judged in a directory of its own, by the release that was just built, and compared with what was
+# written down when it was made. What lies where it belongs is kept, though nobody was served it.
+revive() {
+  alone 60
+  ! look_at_site || fail "A release serves here already: its database is in use."
+  open_repository
+  image=$name:$1 data=$home/data-restored live=$home/data
+  rm -rf -- "$data"
+  install -d -o "$user" -g "$user" -m 0750 "$data"
+  for file in database.sqlite3 manifest.json; do
+    repository dump "$2" "now/$file" | as sh -euc 'cat >"$1"' put "$data/$file"
+  done
+  found=$(sqlite '' compare /live/database.sqlite3 /live/manifest.json) ||
+    fail "The database in the backup $(short "$2") cannot be restored: $(wrong "$found")"
+  found=$(sqlite '' settle /live/database.sqlite3) ||
+    fail "The database in the backup $(short "$2") cannot be restored: $(wrong "$found")"
+  as sync "$data/database.sqlite3"
+  kept=$home/backups/replaced-$(date -u +%Y%m%d-%H%M%S)-data.sqlite3
+  for suffix in '' -wal; do
+    ! as test -f "$live/$database$suffix" || as mv -T -- "$live/$database$suffix" "$kept$suffix"
+  done
+  as rm -f -- "$live/$database-shm"
+  as mv -T -- "$data/database.sqlite3" "$live/$database"
+  as sync "$live"
+  rm -rf -- "$data"
+  printf 'found=%s\n' "$(printf '%s' "$found" | tail -n 1)"
+}
+
 what=$1
 shift
 case $what in
@@ -382,4 +464,6 @@ case $what in
   dump) dump "$@" ;;
   take) take "$@" ;;
   uploads) uploads "$@" ;;
+  fetch) fetch ;;
+  revive) revive "$@" ;;
 esac

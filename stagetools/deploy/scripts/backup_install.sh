@@ -1,8 +1,9 @@
 # shellcheck shell=sh
 # Leave an installation's backups as this version has them. Begins with apt.sh.
-# Says `key` where the key is new: the owner has never seen it.
+# Says `key` where the key is new: the owner has never seen it. In place of a lost server there is
+# one already, which opens what lies elsewhere: `fetch` brings it, and makes the repository.
 set -eu
-dir=$1 vault=$2 user=$3 name=$4 digest=$5 calendar=$6 drills=$7 backup=$8 sqlite=$9
+dir=$1 vault=$2 user=$3 name=$4 digest=$5 calendar=$6 drills=$7 backup=$8 sqlite=$9 lost=${10}
 units=/etc/systemd/system
 as() { setpriv --reuid "$user" --regid "$user" --clear-groups --inh-caps=-all -- "$@"; }
 
@@ -26,12 +27,12 @@ printf '%s' "$backup" | put "$dir/backup.sh"
 printf '%s' "$sqlite" | put "$dir/sqlite.py"
 
 # No new key for an old repository: it would open nothing.
-if ! test -s "$vault/key" && ! test -e "$vault/inside/repository/config"; then
+if test -z "$lost" && ! test -s "$vault/key" && ! test -e "$vault/inside/repository/config"; then
   head -c 33 /dev/urandom | base64 -w0 | tr '+/' '-_' | put "$vault/key"
   sync "$vault/key"
   echo key
 fi
-if ! test -e "$vault/inside/repository/config"; then
+if test -z "$lost" && ! test -e "$vault/inside/repository/config"; then
   (
     cd "$vault/inside"
     RESTIC_PASSWORD=$(cat "$vault/key") HOME=$vault/inside

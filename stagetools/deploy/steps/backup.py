@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -16,14 +17,19 @@ from stagetools.deploy.shell import Command
 from stagetools.errors import CommandFailed, StageError
 
 __all__ = [
+    "Contents",
     "Entry",
+    "backups_in",
     "drill",
     "install",
     "is_set_up",
     "listed",
     "make",
+    "put_back",
+    "take",
     "wanted",
     "watch",
+    "words",
 ]
 
 _KINDS = {"nightly": "by timer", "hand": "by hand"}
@@ -43,7 +49,8 @@ class Entry:
     is_backup: bool = False  # of restic's repository
 
 
-def _words(site: Site) -> dict[str, str]:
+def words(site: Site) -> dict[str, str]:
+    """What deploy.toml says of backups, as the server is told."""
     config, keep = site.config.backup, site.config.backup.keep
     counts = (("daily", keep.days), ("weekly", keep.weeks), ("monthly", keep.months))
     each = [f"--keep-{unit} {count}" for unit, count in counts if count]
@@ -62,14 +69,14 @@ def is_set_up(site: Site, facts: Facts) -> bool:
 
 def wanted(site: Site) -> str:
     """What `look` tells of backups that are set up as deploy.toml says."""
-    return setup.digest(site.layout, **_words(site))
+    return setup.digest(site.layout, **words(site))
 
 
 def install(site: Site, on_line: OnLine) -> tuple[Outcome, bool]:
     """Leave repository, key and timers; and whether the key is new."""
-    words = _words(site)
+    told = words(site)
     try:
-        said = site.run(setup.install(site.layout, **words), on_line=on_line)
+        said = site.run(setup.install(site.layout, **told), on_line=on_line)
     except CommandFailed as error:
         if error.status != setup.BAD_CALENDAR:
             raise StageError(
@@ -82,7 +89,7 @@ def install(site: Site, on_line: OnLine) -> tuple[Outcome, bool]:
             remedy='In deploy.toml write every = "1 day", or what systemd-analyze calendar'
             " understands.",
         ) from error
-    when = words["calendar"] or "by hand alone, with inv backup"
+    when = told["calendar"] or "by hand alone, with inv backup"
     is_new = "key" in said.splitlines()
     key = "; their key is new" if is_new else ""
     return changed(f"they are made {_readable(when)}{key}"), is_new
@@ -141,26 +148,30 @@ def watch(site: Site) -> Watch:
 def listed(site: Site) -> list[Entry]:
     """Every backup, the newest first, with the copies of the database beside them."""
     found: list[Entry] = []
-    snapshots: list[dict[str, Any]] = []
     drilled: dict[str, datetime] = {}
     sent, to = datetime.min.replace(tzinfo=UTC), site.config.backup.to
-    for line in site.run(repository.listed(site.layout)).splitlines():
+    said = site.run(repository.listed(site.layout))
+    for line in said.splitlines():
         key, _, value = line.partition("=")
-        if key == "snapshots":
-            snapshots = json.loads(value or "[]") or []
-        elif key == "drilled":
+        if key == "drilled":
             backup, _, at = value.partition(" ")
             drilled[backup] = _time(at)
         elif key == "sent":
             sent = _time(value)
         elif key == "file":
             found.append(_kept(*value.split(" ", 2)))
-    backups = [_backup(one, drilled.get(one["id"])) for one in snapshots]
     found += [
         replace(one, where=f"the server, {to}") if to and one.at <= sent else one
-        for one in backups
+        for one in backups_in(said, drilled)
     ]
     return sorted(found, key=lambda entry: entry.at, reverse=True)
+
+
+def backups_in(said: str, drilled: Mapping[str, datetime] | None = None) -> list[Entry]:
+    """The backups of the line that begins with `snapshots=`."""
+    lines = [line for line in said.splitlines() if line.startswith("snapshots=")]
+    values = json.loads(lines[-1].partition("=")[2] or "[]") if lines else []
+    return [_backup(one, (drilled or {}).get(one["id"])) for one in values or []]
 
 
 def _time(seconds: str) -> datetime:

@@ -1,6 +1,7 @@
 """`inv deploy`, as prose: each step looks first, and changes only what differs."""
 
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -36,9 +37,14 @@ __all__ = ["Deploy", "deploy"]
 
 
 def deploy(
-    root: Path, to: Destination, *, wait: float = 0, allow_breaking: bool = False
+    root: Path,
+    to: Destination,
+    *,
+    wait: float = 0,
+    allow_breaking: bool = False,
+    make: "Callable[..., Deploy] | None" = None,
 ) -> None:
-    """Put the working tree at `root` before the stage's users."""
+    """Put the working tree at `root` before the stage's users; `make` is for another `Deploy`."""
     started = time.monotonic()
     config, terminal = to.config, to.terminal
     terminal.head(f"{to.system.name} → {config.url}")
@@ -50,7 +56,7 @@ def deploy(
         tree = meanwhile.submit(read_tree, root)
         with locked(session, "deploys", wait=wait) as held:
             facts = server.look(session)
-            change = Deploy(session, held, facts, root, tree.result())
+            change = (make or Deploy)(session, held, facts, root, tree.result())
             change.allow_breaking = allow_breaking
             change.run()
             if change.has_new_key and not terminal.dry:

@@ -4,7 +4,18 @@ from stagetools.deploy.commands.backup.setup import script_path
 from stagetools.deploy.layout import Layout
 from stagetools.deploy.shell import Command, looks, loosely, named, prints, sh
 
-__all__ = ["drill", "dump", "key", "listed", "make", "take", "uploads", "watch"]
+__all__ = [
+    "drill",
+    "dump",
+    "fetch",
+    "key",
+    "listed",
+    "make",
+    "revive",
+    "take",
+    "uploads",
+    "watch",
+]
 
 _PATIENCE = 60  # seconds that somebody at a terminal waits for another backup to end
 
@@ -71,3 +82,22 @@ def take(layout: Layout, release: str, source: str) -> Command:
 def uploads(layout: Layout, backup: str) -> Command:
     """Bring back the uploads of a backup that are not there; print how many."""
     return prints(loosely(_asked(layout, "uploads", backup)), "uploads=0")
+
+
+@named
+def fetch(layout: Layout) -> Command:
+    """On a server in place of a lost one: bring the newest backup that lies elsewhere.
+
+    The key is standard input's first line, and `NAME=VALUE` in the others is what that place
+    asks for. The repository here has the backup then, and the environment file is the backup's.
+    """
+    example = '{"time": "1970-01-01T00:00:00Z", "id": "<backup>"}'
+    return prints(loosely(_asked(layout, "fetch")), f"snapshots=[{example}]")
+
+
+@named
+def revive(layout: Layout, release: str, backup: str) -> Command:
+    """There, too: put a backup's database where the release, which is built, will look for it."""
+    return prints(
+        loosely(_asked(layout, "revive", release, backup)), f"found={_EXAMPLE}"
+    )

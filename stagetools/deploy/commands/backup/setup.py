@@ -14,7 +14,13 @@ from stagetools.deploy.shell import (
     script_text,
 )
 
-__all__ = ["BAD_CALENDAR", "digest", "install", "script_path"]
+__all__ = [
+    "BAD_CALENDAR",
+    "digest",
+    "install",
+    "install_in_place_of_lost",
+    "script_path",
+]
 
 BAD_CALENDAR = 65
 """The exit status of `install` where systemd does not understand a timer's time."""
@@ -34,20 +40,41 @@ def install(
     `calendar` and `drills` are systemd's words for when, empty for never; `keep` is restic's
     for what stays, and `to` for a repository elsewhere. Exits `BAD_CALENDAR` before anything is done.
     """
+    version = digest(layout, calendar=calendar, drills=drills, keep=keep, to=to)
+    command = _install(layout, version, calendar, drills, _script(layout, keep, to))
+    return prints(command, "key")
+
+
+@named
+def install_in_place_of_lost(layout: Layout, *, keep: str, to: str) -> Command:
+    """Leave what `fetch` needs: no timer, and neither key nor repository, for `fetch` brings both."""
+    script = _script(layout, keep, to)
+    return _install(layout, "lost", "", "", script, "lost")
+
+
+def _install(
+    layout: Layout,
+    version: str,
+    calendar: str,
+    drills: str,
+    script: str,
+    lost: str = "",
+) -> Command:
     command = script_file(
         "backup_install.sh",
         layout.overlays_dir,
         layout.vault_dir,
         layout.system.user,
         layout.system.name,
-        digest(layout, calendar=calendar, drills=drills, keep=keep, to=to),
+        version,
         calendar,
         drills,
-        _script(layout, keep, to),
+        script,
         script_text("sqlite.py"),
+        lost,
         after="apt.sh",
     )
-    return prints(loosely(command), "key")
+    return loosely(command)
 
 
 def digest(layout: Layout, *, calendar: str, drills: str, keep: str, to: str) -> str:

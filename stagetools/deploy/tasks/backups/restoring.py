@@ -23,7 +23,7 @@ from stagetools.deploy.tasks.rollback import Restore
 from stagetools.deploy.tasks.session import Session, locked, utc_now
 from stagetools.errors import StageError, UsageError
 
-__all__ = ["Source", "restore"]
+__all__ = ["Source", "refuse_others", "restore"]
 
 _SHOWN = 20  # tables whose rows would be others, at the most
 _MAGIC = b"SQLite format 3\0"
@@ -166,17 +166,8 @@ class FromBackup(Restore):
     def refuse_others(self) -> None:
         """Raise for a database of another project, or one that a newer release has changed."""
         known = database.known(self.session, self.name)
-        if others := _of_another_project(self.found.migrations, known, self.live):
-            raise StageError(
-                f"{self.source.name} is not a database of this project: {others}.",
-                remedy="Name another one: inv backups lists this site's own.",
-            )
-        if newer := _newer(self.found.migrations, known):
-            raise StageError(
-                f"{self.source.name} has migrations that the release does not know:"
-                f" {', '.join(newer)}.",
-                remedy="Deploy the release that brought them first, then restore.",
-            )
+        found, live = self.found.migrations, self.live.migrations
+        refuse_others(self.source.name, found, known, live)
         self.lacks = sorted(set(known) - set(self.found.migrations))
 
     def agree_to_lose(self) -> None:
@@ -207,13 +198,35 @@ class FromBackup(Restore):
     """Migrations of the release that the database has not."""
 
 
+def refuse_others(
+    name: str,
+    found: Sequence[str],
+    known: Sequence[str],
+    live: Sequence[str] = (),
+    *,
+    remedy: str = "",
+) -> None:
+    """Raise for migrations of another project, and for those of a later release."""
+    if others := _of_another_project(found, known, live or known):
+        raise StageError(
+            f"{name} is not a database of this project: {others}.",
+            remedy=remedy or "Name another one: inv backups lists this site's own.",
+        )
+    if newer := _newer(found, known):
+        raise StageError(
+            f"{name} has migrations that the release does not know: {', '.join(newer)}.",
+            remedy=remedy
+            or "Deploy the release that brought them first, then restore.",
+        )
+
+
 def _of_another_project(
-    found: Sequence[str], known: Sequence[str], live: backup.Contents
+    found: Sequence[str], known: Sequence[str], live: Sequence[str]
 ) -> str:
     """Why the database is none of this project, in words, or nothing."""
     if not found:
         return "it has no migrations of Django's"
-    there, ours, now = _apps(found), _apps(known), _apps(live.migrations)
+    there, ours, now = _apps(found), _apps(known), _apps(live)
     missing, foreign = sorted((now & ours) - there), sorted(there - ours - now)
     if missing and foreign:
         return f"it has {', '.join(foreign)}, and lacks {', '.join(missing)}"
