@@ -88,6 +88,11 @@ ROWS: list[tuple[str, dict[str, Any], str]] = [
     ("and the migrations are the new one's own", {"serves": "R2", **APPLIED}, "R2 serves."),
     ("in a first deploy", {"before": "", "serves": "R2"}, "R2 serves."),
     (
+        "it was switched before the connection was lost",
+        {"serves": "R2", "lost": True},
+        "R2 served when the connection was lost: inv status says what serves now.",
+    ),
+    (
         "the connection was lost without anything half done",
         {"lost": True},
         f"{OLD_GOES_ON} {NOT_TOUCHED}",

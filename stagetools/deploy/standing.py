@@ -47,6 +47,11 @@ class Standing:
             return f"Visitors still wait for {self.before}: the next task ends that."
         if not self.serves:
             return "No release serves, and none did before."
+        if self.serves != self.before and self.lost:
+            return (
+                f"{self.serves} served when the connection was lost: inv status says what"
+                " serves now."
+            )
         if self.serves != self.before:
             return f"{self.serves} serves."
         return f"{self.serves} goes on serving."

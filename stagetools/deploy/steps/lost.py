@@ -47,5 +47,5 @@ def _refused(step: str, error: CommandFailed) -> StageError:
     said = [line for line in error.output.splitlines() if line.strip()]
     return StageError(
         f"{step}: {said[-1] if said else 'the server printed no reason.'}",
-        remedy="Mend that, then type inv deploy --restore again: it begins anew.",
+        remedy="Fix that, then type inv deploy --restore again: it begins anew.",
     )
