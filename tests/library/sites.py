@@ -16,6 +16,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from tests.forked import FORKER, Forked, can_be_forked
+
 HERE = Path(__file__).parent
 LIBRARY = HERE.parents[1] / "stagetools"
 KEY = secrets.token_urlsafe(50)
@@ -44,7 +46,7 @@ class Server:
 
     socket: Path
     log_path: Path
-    process: subprocess.Popen[bytes]
+    process: Forked
     headers: dict[str, str] = field(
         default_factory=lambda: {"X-Forwarded-Proto": "https"}
     )
@@ -101,6 +103,13 @@ class Site:
 
     def run(self, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
         """Python with these words, in the checkout."""
+        environment = self.environment(**more)
+        if self.python == sys.executable and can_be_forked(words, environment):
+            return FORKER.run(words, self.root, environment)
+        return self.run_fresh(*words, **more)
+
+    def run_fresh(self, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
+        """The same in an interpreter that has imported nothing."""
         return subprocess.run(
             [self.python, *words],
             cwd=self.root,
@@ -139,14 +148,9 @@ class Site:
     def _serving(self, socket_path: Path, *words: str, **more: str) -> Iterator[Server]:
         log_path = self.root / "server.log"
         environment = self.environment(STAGETOOLS_BIND=f"unix:{socket_path}", **more)
-        with log_path.open("wb") as log:
-            process = subprocess.Popen(
-                [self.python, "-m", *(w.format(socket=socket_path) for w in words)],
-                cwd=self.root,
-                env=environment,
-                stdout=log,
-                stderr=log,
-            )
+        program = ["-m", *(word.format(socket=socket_path) for word in words)]
+        with log_path.open("wb") as log, Path(os.devnull).open("rb") as nothing:
+            process = FORKER.begin(program, self.root, environment, nothing, log, log)
         server = Server(socket_path, log_path, process)
         try:
             server.wait()

@@ -33,7 +33,7 @@ WITHOUT_DJANGO = (
 
 
 def modules(site: Site, code: str, **variables: str) -> set[str]:
-    done = site.run("-c", f"{code}\n{SAY}", **variables)
+    done = site.run_fresh("-c", f"{code}\n{SAY}", **variables)
     assert done.returncode == 0, done.stderr
     return set(json.loads(done.stdout.splitlines()[-1]))
 
@@ -51,7 +51,7 @@ def test_it_imports_no_django_and_nothing_from_elsewhere(
 
 
 def test_importing_stagetools_imports_nothing_else(site: Site) -> None:
-    done = site.run(
+    done = site.run_fresh(
         "-c",
         "import sys; old = set(sys.modules); import stagetools; print(*set(sys.modules) - old)",
     )

@@ -5,13 +5,17 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
 import copier
 import pytest
+from copier import _template
+
+from tests.forked import FORKER, can_be_forked
 
 ROOT = Path(__file__).resolve().parents[2]
 LEFT_BEHIND = ("__pycache__", "*.py[co]", ".*_cache")
@@ -40,13 +44,13 @@ class Project:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(SURROUNDINGS)}
         programs = Path(sys.executable).parent
         kept["PATH"] = f"{programs}{os.pathsep}{kept.get('PATH', '')}"
-        done = subprocess.run(
-            words,
-            cwd=cwd or self.path,
-            env=kept | variables,
-            capture_output=True,
-            text=True,
-        )
+        where, environment = cwd or self.path, kept | variables
+        if words[0] == "python" and can_be_forked(words[1:], environment):
+            done = FORKER.run(words[1:], where, environment)
+        else:
+            done = subprocess.run(
+                words, cwd=where, env=environment, capture_output=True, text=True
+            )
         assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
         return done
 
@@ -79,6 +83,23 @@ def copy_of_template(folder: Path, *, with_library: bool = True) -> Path:
     git(folder, "add", "--all")
     git(folder, "commit", "--quiet", "--message=The template")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _parsed_once() -> Iterator[None]:
+    """Copier parses copier.yml for each project anew, which is half of what a question takes."""
+    parse = _template.load_template_config
+    parsed: dict[bytes, dict[str, object]] = {}
+
+    def parse_once(path: Path, quiet: bool = False) -> dict[str, object]:
+        text = path.read_bytes()
+        if text not in parsed:
+            parsed[text] = parse(path, quiet)
+        return deepcopy(parsed[text])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_template, "load_template_config", parse_once)
+        yield
 
 
 @pytest.fixture(scope="session")

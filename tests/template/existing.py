@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.forked import FORKER
 from tests.template.conftest import SURROUNDINGS, git
 from tests.template.history import commit_all
 
@@ -108,13 +109,7 @@ def committed(folder: Path) -> Path:
 def python(folder: Path, *words: str, **variables: str) -> str:
     """Run this Python in a project, with nothing of the test's own around it."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(SURROUNDINGS)}
-    done = subprocess.run(
-        [sys.executable, *words],
-        cwd=folder,
-        env=kept | {"PYTHONDONTWRITEBYTECODE": "1"} | variables,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout
+    kept |= {"PYTHONDONTWRITEBYTECODE": "1"}
+    done = FORKER.run(words, folder, kept | variables)
+    assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
