@@ -389,6 +389,33 @@ def size_of(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
+def test_a_lost_site_comes_back_from_s3_with_what_is_given_beside_the_key(
+    site, layout
+) -> None:
+    moto = pytest.importorskip("moto.server")
+    bucket = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    bucket.start()
+    try:
+        host, port = bucket.get_host_and_port()
+        place = f"s3:http://{host}:{port}/bucket/shop"
+        config = StageConfig(stage_name="prod", backup=Backup(to=place))
+        values = {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "s/3+x"}
+        lines = [f'{name}="{value}"\n' for name, value in values.items()]
+        site.at(layout.env_file).write_text('SECRET_KEY="k"\n' + "".join(lines))
+        set_up(site, layout, config)
+        made(site, layout)
+        key = site.run(repository.key(layout))
+        lose(site, layout)
+        at = Site(site, layout, config)
+        given = {name: Secret(value) for name, value in values.items()}
+        entry = lost.fetch(at, Secret(key), given, lambda line: None)
+        assert "1000 rows" in lost.revive(at, RELEASE, entry.name)[0].text
+        assert steps.put_back(at, entry.name).changed
+        assert "AWS_ACCESS_KEY_ID" in site.at(layout.env_file).read_text()
+    finally:
+        bucket.stop()
+
+
 def test_what_is_typed_again_begins_anew_and_a_damaged_one_is_no_database(
     site, layout
 ) -> None:
