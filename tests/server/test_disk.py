@@ -1,7 +1,8 @@
 """The disk stays bounded, and what is somebody else's stays.
 
-DEPLOYS is how many deploys in a row (7 unless set): a release is tried with 30, in which the
-size of everything levels off too.
+DEPLOYS is how many deploys in a row, beside the first (as many as releases stay, unless set, so
+that the first one goes): a release is tried with 30, in which the size of everything levels
+off too.
 """
 
 import os
@@ -15,7 +16,7 @@ from tests.server.project import Project
 from tests.server.watch import give_version
 
 DOMAIN = "mysite.test"
-DEPLOYS = int(os.environ.get("DEPLOYS", "7"))
+DEPLOYS = int(os.environ.get("DEPLOYS", KEEP.releases))
 BIG = 60 * 10**6  # bytes that each deploy of a long row changes
 LEVEL = 20  # deploys, after which nothing grows any more
 FOREIGN = "docker ps -aq --no-trunc --filter name=foreign; docker image ls -q foreign"
