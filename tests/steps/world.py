@@ -114,7 +114,7 @@ class World(ScriptedHost):
                 self.containers.discard(release)
             case "compose.stop":
                 self.containers.discard(OLD)
-            case "data.seed":
+            case "data.seed" | "backup.repository.take":
                 self.copies.add(release)
             case "data.discard":
                 self.copies.discard(release)

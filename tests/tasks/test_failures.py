@@ -1,5 +1,6 @@
 """Every command of every change fails once, in each way: what visitors get, and what is said."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -9,6 +10,7 @@ import pytest
 
 from stagetools.deploy.steps import lock
 from stagetools.deploy.tasks import on_copy, relaunch, rollback
+from stagetools.deploy.tasks.backups import restoring
 from stagetools.deploy.tasks.change import Change
 from stagetools.deploy.tasks.pipeline import Deploy
 from stagetools.deploy.tree import read_tree
@@ -17,11 +19,19 @@ from tests.steps.conftest import OLD
 from tests.steps.scripted import Answer, failure
 from tests.steps.world import Half, Scene, World
 from tests.tasks.test_deploy import BREAKING, MIGRATES
+from tests.tasks.test_restoring import KNOWN as MIGRATIONS
+from tests.tasks.test_restoring import LISTED, taken
 from tests.tasks.test_rollback import NONE, RECORDS, UNKNOWN
 
 NEW = "20260131-080000-new"
 KNOWN = "".join(f"1000\t{record.to_json()}\n" for record in RECORDS)
 UNDOES: dict[str, Answer] = {"database.unknown": [UNKNOWN, NONE]}
+BROUGHT_BACK: dict[str, Answer] = {
+    "backup.repository.listed": LISTED,
+    "backup.repository.take": taken(MIGRATIONS[:2], entry=100),  # of an older schema
+    "backup.repository.uploads": "uploads=2\n",
+    "database.known": json.dumps({"known": MIGRATIONS}),
+}
 
 CHANGES: dict[str, dict[str, Any]] = {
     "a deploy": {},
@@ -30,6 +40,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "a rollback": {},
     "a rollback that undoes": UNDOES,
     "a restore": {},
+    "a restore of a backup": BROUGHT_BACK,
     "a restart": {},
 }
 
@@ -57,6 +68,9 @@ def play(layout, config, deployed, tmp_path, monkeypatch) -> Callable[..., Scene
         monkeypatch.setattr(on_copy.time, "monotonic", lambda: scene.world.now)
         tasks: dict[str, Callable[[], None]] = {
             "a restart": partial(relaunch.restart, scene.session),
+            "a restore of a backup": partial(
+                restoring.restore, scene.session, "latest"
+            ),
             "a restore": partial(
                 rollback.roll_back, scene.session, restore_database=True
             ),
@@ -128,7 +142,7 @@ def faults(scene: Scene, make, **how: bool) -> list[Fault]:
     return [Fault(place, make, **how) for place in range(first, len(names))]
 
 
-LOOKS = ("server.look", "releases.records")
+LOOKS = ("server.look", "releases.records", "backup.repository.listed")
 
 
 def said(scene: Scene) -> str:
@@ -157,6 +171,7 @@ def test_whatever_fails_visitors_get_one_release_and_that_is_said(
             assert not world.copies, where
             assert f"{OLD} goes on serving." in said(scene), where
             live = "database.migrate" in world.names and not world.ever_held
+            live = live and change != "a restore of a backup"  # its own copy alone
             touched = "Its database was not touched." not in said(scene)
             assert touched or not live, where
         elif world.serves == NEW:

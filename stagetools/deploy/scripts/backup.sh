@@ -229,7 +229,10 @@ elsewhere() {
 
 send_elsewhere() {
   test -n "$to" || return 0
-  if ! remote cat config >/dev/null 2>&1; then
+  if ! why=$(remote cat config 2>&1 >/dev/null); then
+    case $why in
+      *"wrong password"*) fail "The backup is on the server, but $to has another key. If that is of a lost server: inv remove, then inv deploy --restore." ;;
+    esac
     remote init --quiet --from-repo repository --copy-chunker-params || fail "The backup is on the server, but $to cannot be reached$(hint)"
   fi
   remote unlock --quiet || true # of one that was cut off; else the next line says why
@@ -385,6 +388,7 @@ fetch() {
   alone 60
   ! look_at_site || fail "A release serves here already: its database is in use."
   key=$vault/key.given given=$(cat)
+  trap 'rm -f "$vault/key.given"' EXIT
   printf '%s\n' "$given" | sed -n 1p | tr -d '\n' >"$key"
   given=$(printf '%s\n' "$given" | sed 1d)
   why=$(remote cat config --no-lock 2>&1 >/dev/null) || refuse_place

@@ -140,8 +140,6 @@ class FromBackup(Restore):
         with self.undone_on_failure():
             self.prepare(old)
             self.step("Restore", self.restore)
-            if not self.session.terminal.dry:
-                self.refuse_others()
             self.agree_to_lose()
             self.step("Migrate", self.migrate)
             if self.source.is_backup:
@@ -159,6 +157,8 @@ class FromBackup(Restore):
         self.found, self.live = backup.take(
             self.session, self.name, name, data=self.source.data
         )
+        if not self.session.terminal.dry:
+            self.refuse_others()
         return Outcome(
             True, f"{self.source.name} is sound, and lies in {self.data_dir}"
         )
