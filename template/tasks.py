@@ -286,7 +286,7 @@ def backups(context, stage="prod"):
     | DRY
     | {
         "what": "latest, a name that inv backups lists, or a SQLite file on this machine.",
-        "at": "A moment: it takes continuous replication, which is not there yet.",
+        "at": "A moment in UTC, such as '2026-11-20 14:05:30', where deploy.toml has a replica.",
     },
 )
 @reports_errors

@@ -8,6 +8,7 @@ import pytest
 
 from stagetools.deploy.backups import Backup, Keep
 from stagetools.deploy.config import StageConfig, bytes_in, load, remember
+from stagetools.deploy.replicas import Replica
 from stagetools.errors import ConfigError
 
 PLAIN = '[stages.prod]\nhost = "203.0.113.7"\ndomains = ["shop.test"]\n'
@@ -123,7 +124,7 @@ OF_A_RELEASE = {
 OF_NONE = {
     "host": "h", "user": "u", "port": 1, "identity_file": "i", "migration_limit": 9,
     "probe": (), "drain": 9, "rehearsal_network": True, "live_restore": False,
-    "backup": Backup(every="never"),
+    "backup": Backup(every="never"), "replica": Replica(url="file:///mnt/copy"),
 }  # fmt: skip
 
 

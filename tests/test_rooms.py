@@ -30,7 +30,7 @@ PURE = {
     "deploy.layout",
     "deploy.standing",
 }
-AT_THE_EDGE = {"deploy.backups", "deploy.config", "deploy.host.host", "deploy.host.site", "deploy.tree"}  # fmt: skip
+AT_THE_EDGE = {"deploy.backups", "deploy.replicas", "deploy.config", "deploy.host.host", "deploy.host.site", "deploy.tree"}  # fmt: skip
 MAY_IMPORT: dict[str, set[str]] = {
     # the top: names that projects, images and servers call
     "errors": set(),
@@ -85,7 +85,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "deploy.console.terminal": {"errors", "deploy.outcome"},
     "deploy.scripts.sqlite": set(),  # which a server's own Python runs, as the scripts beside it
     "deploy.backups": {"errors"},
-    "deploy.config": {"errors", "deploy.backups"},
+    "deploy.replicas": {"errors", "deploy.facts"},
+    "deploy.config": {"errors", "deploy.backups", "deploy.replicas"},
     "deploy.tree": {"errors"},
     "deploy.commands": {"database.protocol", "deploy.shell", "deploy.layout", "deploy.limits"},
     # the way to the server

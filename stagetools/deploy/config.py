@@ -12,6 +12,7 @@ from typing import Any
 import tomlkit
 
 from stagetools.deploy.backups import Backup, Keep
+from stagetools.deploy.replicas import Replica
 from stagetools.errors import ConfigError
 
 __all__ = ["DOMAIN_MAX", "StageConfig", "bytes_in", "load", "remember"]
@@ -70,6 +71,7 @@ class StageConfig:
     rehearsal_network: bool = False
     live_restore: bool = True
     backup: Backup = field(default_factory=Backup)
+    replica: Replica = field(default_factory=Replica)
 
     @property
     def made_of(self) -> str:
@@ -113,7 +115,7 @@ _OF_A_RELEASE = (
     *("domains", "tls", "email", "acme_ca", "acme_ca_root"),
     *("workers", "max_body", "memory", "processes"),
 )
-_TABLES: dict[str, type] = {"backup": Backup, "keep": Keep}
+_TABLES: dict[str, type] = {"backup": Backup, "keep": Keep, "replica": Replica}
 """Keys whose value is a table of its own."""
 
 
@@ -135,12 +137,24 @@ def load(path: Path, stage_name: str) -> StageConfig:
             remedy=f"Name one of them with --stage, or add [stages.{stage_name}].",
         )
     where = f"[stages.{stage_name}] of {path.name}"
-    return _checked(
-        StageConfig(
-            stage_name=stage_name, **_typed(stages[stage_name], where, StageConfig)
-        ),
-        where,
-    )
+    values = _typed(stages[stage_name], where, StageConfig)
+    config = _checked(StageConfig(stage_name=stage_name, **values), where)
+    _check_replicas(config, stages, where)
+    return config
+
+
+def _check_replicas(
+    config: StageConfig, stages: dict[str, dict[str, Any]], where: str
+) -> None:
+    """Two databases at one place would each overwrite what the other has sent."""
+    for name, table in stages.items():
+        replica = table.get("replica")
+        url = replica.get("url") if isinstance(replica, dict) else None
+        if url and name != config.stage_name and url == config.replica.url:
+            raise ConfigError(
+                f"replica in {where} has the url of [stages.{name}].",
+                remedy="Give each stage a folder of its own.",
+            )
 
 
 def _stages(path: Path) -> dict[str, dict[str, Any]]:
@@ -224,6 +238,7 @@ def _checked(config: StageConfig, where: str) -> StageConfig:
     _check_sizes(config, where)
     _check_pages(config, where)
     config.backup.check(f"backup in {where}")
+    config.replica.check(f"replica in {where}")
     if not _HOST.fullmatch(config.host):
         user, _, host = config.host.rpartition("@")
         remedy = f'Write user = "{user}" and host = "{host}".' if user else ""

@@ -142,6 +142,7 @@ class Facts:
     follows_links: bool = False  # the kernel, where another user has planted them
     database: int  # bytes of the SQLite file
     backups: str = ""  # SHA-256 of all that makes them, as it was set up
+    replica: str = ""  # the same of what sends the database elsewhere
     engine: str  # what was set of it for all sites: a version, and of live-restore
     docker: str
     compose: str
@@ -203,6 +204,7 @@ def parse_facts(text: str) -> Facts:
         follows_links=values.get("follows_links") == "1",
         database=int(values["database"] or 0),
         backups=values.get("backups", ""),
+        replica=values.get("replica", ""),
         engine=values.get("engine", ""),
         docker=values.get("docker", ""),
         compose=values.get("compose", ""),

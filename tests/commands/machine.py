@@ -14,7 +14,7 @@ from stagetools.deploy.shell import Command
 from stagetools.errors import CommandFailed
 
 # Where commands go on a server; each is looked for below the machine's root instead.
-_PLACES = re.compile(
+PLACES = re.compile(
     r"/(?:srv/stagetools|home|run/lock|run/stagetools|etc/sysctl.d|etc/docker|etc/systemd|proc/sys/fs|proc/net)\b"
 )
 
@@ -33,7 +33,7 @@ class Machine:
         return self.root / str(path).lstrip("/")
 
     def text(self, command: Command) -> str:
-        return _PLACES.sub(lambda found: f"{self.root}{found[0]}", command.text)
+        return PLACES.sub(lambda found: f"{self.root}{found[0]}", command.text)
 
     def program(self, name: str, script: str) -> None:
         """Put a program before the machine's own one of that name; `$said` is its log."""

@@ -4,11 +4,13 @@ import json
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stagetools.deploy.replicas import Replica
 from stagetools.deploy.steps import backup
 from stagetools.deploy.tasks.backups import restoring
 from stagetools.deploy.tasks.change import Change
@@ -195,6 +197,7 @@ def test_what_is_not_listed_is_told_before_anything_is_done(desk) -> None:
             {"what": "", "at": "2026-11-20 14:05"},
             "--at needs a database that is copied",
         ),
+        ({"what": "latest", "at": "2026-11-20 14:05"}, "--at and latest name two"),
     ],
 )
 def test_words_that_cannot_be_meant_are_refused(desk, words: dict, said: str) -> None:
@@ -202,6 +205,62 @@ def test_words_that_cannot_be_meant_are_refused(desk, words: dict, said: str) ->
     with pytest.raises(UsageError, match=said):
         restoring.restore(scene.session, **words)
     assert scene.world.names == []
+
+
+# --- a moment ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def copied(desk) -> Callable[..., Scene]:
+    """The same with a replica, whose last moment before the one asked for was 14:04:58."""
+
+    def copied(**options: Any) -> Scene:
+        said = {
+            "backup.repository.take": f"copied=2026-01-20T14:04:58Z\n{taken(entry=100)}"
+        }
+        scene = desk(said=said, **options)
+        replica = Replica(url="s3://bucket/shop")
+        scene.session = replace(
+            scene.session, config=replace(scene.session.config, replica=replica)
+        )
+        return scene
+
+    return copied
+
+
+def test_a_moment_is_served_and_what_was_written_since_is_told(copied) -> None:
+    scene = copied()
+    restoring.restore(scene.session, "", at="2026-01-20 14:05")
+    given = scene.world.of("backup.repository.take")
+    assert given["source"] == "at=2026-01-20T14:05:00Z"
+    said = " ".join(scene.output.getvalue().split())
+    assert "entry: 120 rows now, 100 rows then" in said
+    assert "written since 2026-01-20 14:04:58 UTC" in said
+    assert "serves the database of 2026-01-20 14:05:00 UTC, as" in said
+    assert "backup.repository.uploads" not in scene.world.names
+
+
+@pytest.mark.parametrize(
+    ("moment", "said"),
+    [("yesterday", "is not a moment"), ("2026-01-20", "is not a moment"), ("2999-01-01 00:00", "is still to come")],
+)  # fmt: skip
+def test_a_moment_that_cannot_be_meant_is_refused(
+    copied, moment: str, said: str
+) -> None:
+    scene = copied()
+    with pytest.raises(UsageError, match=said):
+        restoring.restore(scene.session, "", at=moment)
+    assert scene.world.names == []
+
+
+def test_a_moment_that_the_replica_has_not_leaves_all_as_it_was(copied) -> None:
+    scene = copied()
+    said = "the replica begins at 2026-01-21 09:00:00 UTC."
+    scene.world.script["backup.repository.take"] = failure(said)
+    with pytest.raises(StageError, match="Restore: the replica begins at") as caught:
+        restoring.restore(scene.session, "", at="2026-01-20 14:05")
+    assert "Its database was not touched." in caught.value.untouched
+    assert scene.world.visitors == OLD
 
 
 # --- a file from here ---------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Literal, get_args
 
+from stagetools.deploy.commands.backup import replica
 from stagetools.deploy.layout import Layout
 from stagetools.deploy.shell import (
     Command,
@@ -142,9 +143,16 @@ def start(container: str) -> Command:
 
 
 @named
-def freeze(container: str) -> Command:
-    """Let no process of the container go on; what it has written stays as it is."""
-    return sh("docker", "pause", container)
+def freeze(layout: Layout, container: str) -> Command:
+    """Let no process of the container go on; what it has written stays as it is.
+
+    Nor does a replica go on, which writes to the database, too.
+    """
+    return script(
+        'docker pause "$1"; test ! -f "$2" || sh "$2" pause',
+        container,
+        replica.script_path(layout),
+    )
 
 
 @named

@@ -6,6 +6,7 @@ there is done as the account, which reaches nothing that is not its own anyway.
 
 from pathlib import PurePosixPath
 
+from stagetools.deploy.commands.backup import replica
 from stagetools.deploy.layout import Layout
 from stagetools.deploy.shell import (
     Command,
@@ -94,6 +95,7 @@ def retire(layout: Layout, *, live: PurePosixPath) -> Command:
         live,
         layout.database_name,
         layout.backups_dir,
+        replica.script_path(layout),
         after="as_account.sh",
     )
 

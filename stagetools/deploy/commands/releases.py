@@ -1,5 +1,6 @@
 """What a server keeps of its releases: listing, naming again, pruning."""
 
+from stagetools.deploy.commands.backup import replica
 from stagetools.deploy.layout import Layout
 from stagetools.deploy.shell import Command, looks, named, script, script_file
 
@@ -56,4 +57,5 @@ def prune(
         keep,
         snapshots,
         cache,
+        replica.script_path(layout),
     )

@@ -1,7 +1,7 @@
 """Taking an installation, or its lock, away."""
 
 from stagetools.deploy.layout import ROOT, WEB_DIR, Layout
-from stagetools.deploy.shell import Command, named, prints, script_file
+from stagetools.deploy.shell import Command, named, prints, script_file, script_text
 
 __all__ = ["remove", "unlock"]
 
@@ -19,6 +19,7 @@ def remove(layout: Layout) -> Command:
         WEB_DIR,
         ROOT / "kept",
         ROOT / "stages",
+        script_text("replica_away.sh"),
     )
     return prints(command, "its database is kept as <copy>")
 

@@ -43,6 +43,7 @@ WOULD = {
     "Clean up": "removes the previous release, and keeps its database as a backup",
     "Prune": "deletes releases, images and snapshots that are no longer kept",
     "Backups": "sets up the backups: restic, a repository with its key, timers",
+    "Replica": "lets Litestream send every change of the database elsewhere, or ends that",
     "Backup": "copies the database, the uploads and the environment as they are now",
     "Uploads": "brings back the uploads that the backup has and the server has not",
     "Download": "brings the backup here, as plain files",

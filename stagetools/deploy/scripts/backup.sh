@@ -347,6 +347,10 @@ take() {
   as find "$live/" -mindepth 1 -maxdepth 1 ! -name "$database*" -exec cp -a -t "$to" {} +
   case $2 in
     -) as sh -euc 'cat >"$1"' put "$to/$database" ;;
+    at=*)
+      test -f "$dir/replica/replica.sh" || fail "There is no replica on this server: inv deploy sets it up."
+      sh "$dir/replica/replica.sh" restore "${2#at=}" "$to"
+      ;;
     before-* | replaced-*)
       for suffix in '' -wal; do
         ! as test -f "$home/backups/$2.sqlite3$suffix" ||

@@ -49,6 +49,7 @@ undo_hold() {
   read -r old release <"$base.hold" || true
   local run="$site/run/$release"
   if test "$(readlink "$site/current.sock")" = "run/$release.sock"; then
+    docker unpause "${container%-database}-replica" >/dev/null 2>&1 || true
     docker unpause "$old" >/dev/null 2>&1 || true # it is not paused after a restart
     test -e "$run.sock" || mv -T "$run.held" "$run.sock" 2>/dev/null || true
   elif test -n "$old"; then # another release serves, on another database

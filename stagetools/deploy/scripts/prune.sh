@@ -3,10 +3,12 @@
 # In directories where the account may write it is the account that removes: names that it chose
 # are never words of ours, and no link of its making leads anywhere.
 set -eu
-name=$1 home=$2 releases=$3 run=$4 assets=$5 backups=$6 serving=$7 keep=$8 snapshots=$9 cache=${10}
+name=$1 home=$2 releases=$3 run=$4 assets=$5 backups=$6 serving=$7 keep=$8 snapshots=$9 cache=${10} replica=${11}
 stamp='[0-9]\{8\}-[0-9]\{6\}' is_release="$stamp-[0-9a-z]\\{1,\\}"
 as() { (cd / && setpriv --reuid "$name" --regid "$name" --clear-groups --inh-caps=-all -- "$@"); }
 cd "$releases"
+# It follows by itself; but whoever reads that all is done may rely on it.
+! test -f "$replica" || sh "$replica" follow || true
 
 # A line for each release that went live, the newest first: its name, the release that was built
 # for it, whether it migrated the database, and whether more than its record is there.

@@ -2,7 +2,7 @@
 # Remove an installation: containers, images, site, account and files. A last copy of its database
 # is made first, by the account itself: it may read nothing that is another's.
 set -eu
-name=$1 project=$2 home=$3 releases=$4 database=$5 web=$6 kept=$7 stages=$8
+name=$1 project=$2 home=$3 releases=$4 database=$5 web=$6 kept=$7 stages=$8 away=$9
 as() { (cd / && setpriv --reuid "$name" --regid "$name" --clear-groups --inh-caps=-all -- "$@"); }
 
 current=$(readlink "$web/sites/$name/current.sock" || true)
@@ -34,6 +34,9 @@ for what in backup drill; do
   rm -f "$units/$unit.timer" "$units/$unit.service"
   systemctl daemon-reload
 done
+# It writes to the database, too.
+replica=$stages/$name/replica
+test ! -d "$replica" || sh -euc "$away" away "$replica" "$home/replica" "$name" "$name" "$project-replica"
 # A backup that somebody has begun by hand ends before the account goes that makes it.
 test ! -e "$home/vault/lock" || flock --wait 60 "$home/vault/lock" true || true
 

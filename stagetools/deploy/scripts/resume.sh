@@ -10,6 +10,7 @@ test -z "$only" || test "$(stat -c '%i %.9Z' "$hold")" = "$only" || exit 0
 read -r container release <"$hold"
 cd "$site"
 if test "$(readlink current.sock)" = "run/$release.sock"; then
+  docker unpause "$(basename "$site" | tr _ -)-replica" >/dev/null 2>&1 || true
   docker unpause "$container" >/dev/null 2>&1 || true
   test ! -S "run/$release.held" || test -S "run/$release.sock" ||
     mv -T "run/$release.held" "run/$release.sock"

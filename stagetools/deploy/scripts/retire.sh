@@ -2,7 +2,9 @@
 # Keep the databases of directories that are not live any more, and let these go.
 # Begins with as_account.sh.
 set -eu
-home=$2 live=$3 name=$4 backups=$5
+home=$2 live=$3 name=$4 backups=$5 replica=$6
+# What follows one of them follows the live one before they go.
+! test -f "$replica" || sh "$replica" follow || true
 for dir in "$home/data" "$home"/data-*; do
   if test ! -d "$dir" || test -L "$dir" || test "$dir" = "$live"; then continue; fi
   kept=$backups/replaced-$(date -u +%Y%m%d-%H%M%S)-${dir##*/}.sqlite3

@@ -76,7 +76,8 @@ def rows(database: sqlite3.Connection) -> dict[str, int | None]:
     """How many each table has; None where this SQLite cannot read the table."""
     names = database.execute(
         "SELECT name FROM sqlite_schema WHERE type = 'table'"
-        " AND name NOT LIKE 'sqlite^_%' ESCAPE '^' ORDER BY name"
+        " AND name NOT LIKE 'sqlite^_%' ESCAPE '^'"
+        " AND name NOT LIKE '^_litestream^_%' ESCAPE '^' ORDER BY name"
     ).fetchall()
     return {name: counted(database, name) for (name,) in names}
 

@@ -214,6 +214,7 @@ class Contents:
     bytes: int
     tables: dict[str, int | None]
     migrations: tuple[str, ...]
+    copied: datetime | None = None  # when it was so, as a replica has it
 
     @classmethod
     def parse(cls, text: str) -> "Contents":
@@ -239,7 +240,10 @@ def take(
             remedy="inv backups lists what can be restored.",
         ) from error
     values = dict(line.split("=", 1) for line in said.splitlines() if "=" in line)
-    return Contents.parse(values["found"]), Contents.parse(values["live"])
+    found, live = Contents.parse(values["found"]), Contents.parse(values["live"])
+    if copied := values.get("copied"):
+        found = replace(found, copied=datetime.fromisoformat(copied))
+    return found, live
 
 
 def put_back(site: Site, backup: str) -> Outcome:

@@ -299,7 +299,7 @@ def hold(site: Site, old: Container, *, drain: int, at_most: int) -> str:
     """
     site.run(traffic.hold(site.layout, old.release, old.id, at_most))
     cut = cut_off(site.run(traffic.drain(site.layout, old.release, drain)))
-    site.run(compose.freeze(old.id))
+    site.run(compose.freeze(site.layout, old.id))
     return cut
 
 

@@ -13,7 +13,7 @@ from stagetools.deploy.console.terminal import ignore_interrupts, uninterrupted
 from stagetools.deploy.facts import Container, Facts, Record
 from stagetools.deploy.outcome import counted, size
 from stagetools.deploy.shell import sh
-from stagetools.deploy.steps import backup, release, server
+from stagetools.deploy.steps import backup, release, replica, server
 from stagetools.deploy.tasks.backups import backing_up
 from stagetools.deploy.tasks.session import Session
 from stagetools.errors import (
@@ -31,7 +31,10 @@ def status(session: Session) -> None:
     container = _serving(session, facts)
     said = _health(session, container)
     watch = backup.watch(session)
+    sent = replica.watch(session, facts)
     rows = _rows(session, facts, container, said) | backing_up.rows(watch)
+    if words := replica.row(session, sent):
+        rows["replica"] = words
     for name, value in rows.items():
         session.terminal.say(f"{name:<8} {value}")
     if said != "healthy":
@@ -41,6 +44,8 @@ def status(session: Session) -> None:
         )
     if troubles := watch.troubles():
         raise backing_up.not_well(session, troubles)
+    if troubles := sent.troubles():
+        raise replica.not_well(session, troubles)
 
 
 def releases(session: Session) -> None:

@@ -19,6 +19,7 @@ from stagetools.deploy.steps import (
     preflight,
     proxy,
     release,
+    replica,
     server,
     source,
 )
@@ -95,13 +96,13 @@ class Deploy(OnCopy):
         self.root, self.tree = root, tree
         self.allow_breaking = False
         self.is_first = not facts.release
-        self.has_new_backups = False  # set up, or set up otherwise than before
+        self.has_new_backups = False  # or a replica: set up, or otherwise than before
         self.has_new_key = False  # of theirs: nobody has seen it
 
     def run(self) -> None:
         """Every step in its order."""
         if self.nothing_changed():
-            self.keep_backups()
+            self.keep_copies()
             return
         preflight.refuse_taken_domains(self.session, self.facts)
         preflight.refuse_full_disk(self.facts)
@@ -114,13 +115,17 @@ class Deploy(OnCopy):
             self.serve()
         if set(self.session.config.domains) - set(self.facts.domains):
             self.step("Visit", self.visit)
-        self.keep_backups()
+        self.keep_copies()
 
-    def keep_backups(self) -> None:
-        """Set backups up as deploy.toml says: last, for the site does not wait for that."""
+    def keep_copies(self) -> None:
+        """Set backups and replica up as deploy.toml says: last, for the site does not wait for that."""
         if not backup.is_set_up(self.session, self.facts):
             with self.undone_on_failure():
                 self.step("Backups", self.backups)
+            self.has_new_backups = True
+        if not replica.is_set_up(self.session, self.facts):
+            with self.undone_on_failure():
+                self.step("Replica", self.replica)
             self.has_new_backups = True
 
     def prepare_server(self) -> None:
@@ -283,6 +288,9 @@ class Deploy(OnCopy):
     def backups(self, step: Step) -> Outcome:
         outcome, self.has_new_key = backup.install(self.session, step.line)
         return outcome
+
+    def replica(self, step: Step) -> Outcome:
+        return replica.install(self.session, step.line)
 
     def visit(self, step: Step) -> Outcome:
         return proxy.visit(self.session, self.name, self.container)

@@ -9,13 +9,14 @@ import sqlite3
 import tempfile
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from stagetools.deploy.console.terminal import Step
 from stagetools.deploy.facts import Facts, Record, span
 from stagetools.deploy.outcome import Outcome
+from stagetools.deploy.replicas import parse_moment
 from stagetools.deploy.steps import backup, database, lock, preflight
 from stagetools.deploy.tasks.backups import backing_up
 from stagetools.deploy.tasks.relaunch import look_at_serving
@@ -37,12 +38,20 @@ class Source:
     at: datetime | None = None  # when it was the live database, where that is known
     is_backup: bool = False  # it has uploads, too
     data: bytes = b""  # of a file
+    is_moment: bool = False  # `at` is what was asked for; the replica has it
+
+    @property
+    def word(self) -> str:
+        """What the server knows it by."""
+        if self.is_moment and self.at:
+            return f"at={self.at:%Y-%m-%dT%H:%M:%SZ}"
+        return "-" if self.data else self.name
 
 
 def restore(session: Session, what: str, *, at: str = "", wait: float = 0) -> None:
-    """Serve an earlier database: `latest`, one that `inv backups` lists, or a file."""
+    """Serve an earlier database: `latest`, one that `inv backups` lists, a file, or a moment's."""
     _refuse_words(what, at)
-    read = _file(what)
+    read = _moment(session, at) if at else _file(what)
     backing_up.set_up(session)
     source = read or _named(session, what)
     with locked(session, "restores", wait=wait) as held:
@@ -53,14 +62,13 @@ def restore(session: Session, what: str, *, at: str = "", wait: float = 0) -> No
 
 
 def _refuse_words(what: str, at: str) -> None:
-    if at:
+    if at and what:
         raise UsageError(
-            "--at needs a database that is copied at every moment; this one is backed up"
-            " from time to time.",
+            f"--at and {what} name two databases.",
             untouched="Nothing was changed.",
-            remedy="inv backups lists the times; inv restore NAME takes one of them.",
+            remedy="Give one of them.",
         )
-    if not what:
+    if not at and not what:
         raise UsageError(
             "Nothing was named to restore.",
             untouched="Nothing was changed.",
@@ -69,6 +77,28 @@ def _refuse_words(what: str, at: str) -> None:
 
 
 # --- what is restored -------------------------------------------------------------------------
+
+
+def _moment(session: Session, at: str) -> Source:
+    """The database as it was then, where each change of it is sent elsewhere."""
+    if not session.config.replica.url:
+        raise UsageError(
+            "--at needs a database that is copied at every moment; this one is backed up"
+            " from time to time.",
+            untouched="Nothing was changed.",
+            remedy="inv backups lists the times; inv restore NAME takes one of them."
+            " A replica table in deploy.toml changes that for the time to come.",
+        )
+    moment = parse_moment(at)
+    if moment is None or moment > utc_now():
+        why = "is still to come" if moment else "is not a moment"
+        raise UsageError(
+            f"{at!r} {why}.",
+            untouched="Nothing was changed.",
+            remedy='Write it in UTC, to the second if you like: --at "2026-11-20 14:05:30".',
+        )
+    name = f"the database of {moment:%Y-%m-%d %H:%M:%S} UTC"
+    return Source(name=name, at=moment, is_moment=True)
 
 
 def _file(what: str) -> Source | None:
@@ -153,10 +183,11 @@ class FromBackup(Restore):
     def restore(self, step: Step) -> Outcome:
         """Take the database into the directory of the release to come, and judge it."""
         preflight.refuse_running_commands(self.session)
-        name = "-" if self.source.data else self.source.name
         self.found, self.live = backup.take(
-            self.session, self.name, name, data=self.source.data
+            self.session, self.name, self.source.word, data=self.source.data
         )
+        if self.found.copied:  # the last that was sent before
+            self.source = replace(self.source, at=self.found.copied)
         if not self.session.terminal.dry:
             self.refuse_others()
         return Outcome(

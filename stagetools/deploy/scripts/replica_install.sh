@@ -1,0 +1,109 @@
+# shellcheck shell=sh
+# Leave an installation's replica as this version has it: its files, a key for sftp, the units that
+# let it follow the database, and its container. Nothing runs unless the place can be reached.
+set -eu
+dir=$1 user=$2 name=$3 url=$4 digest=$5 directory=$6 host=$7 port=$8 unreached=$9 site=${10}
+shift 10
+umask 022
+units=/etc/systemd/system unit=stagetools-replica-$name
+put() { # what comes, whole or not at all
+  cat >"$1.new"
+  mv -T "$1.new" "$1"
+}
+
+# The engine mounts it, and root makes it: nobody else may have a say in what its path is.
+own_place() {
+  at=$directory
+  while test "$at" != /; do
+    at=${at%/*} at=${at:-/}
+    if ! test -d "$at" || test -L "$at" || test "$(find "$at" -maxdepth 0 -uid 0 ! -perm /022)" != "$at"; then
+      echo "$at is no directory that root alone may change." >&2
+      exit "$unreached"
+    fi
+  done
+  test ! -L "$directory" || { echo "$directory is a link." >&2 && exit "$unreached"; }
+  install -d -o "$user" -g "$user" -m 0700 "$directory"
+}
+
+install -d -m 0755 "$dir" "$dir/files"
+test -z "$directory" || own_place
+test "$(cat "$dir/url" 2>/dev/null || true)" = "$url" || rm -f "$dir/host_key"
+printf '%s' "$url" | put "$dir/url"
+rm -f "$dir/follows" # it is made anew
+(umask 077 && printf '%s' "$1" | put "$dir/replica.sh")
+printf '%s' "$2" | put "$dir/replica.yaml"
+printf '%s' "$3" | put "$dir/replica_place.yaml"
+printf '%s' "$4" | put "$dir/files/litestream.yaml"
+if ! test -s "$dir/files/ssh_key"; then
+  rm -f "$dir/ssh_key" "$dir/ssh_key.pub"
+  ssh-keygen -q -t ed25519 -N '' -C "$name" -f "$dir/ssh_key"
+  chown "$user:$user" "$dir/ssh_key"
+  mv -T "$dir/ssh_key.pub" "$dir/files/ssh_key.pub"
+  mv -T "$dir/ssh_key" "$dir/files/ssh_key"
+fi
+
+docker image inspect litestream/litestream:0.5 >/dev/null 2>&1 || docker pull --quiet litestream/litestream:0.5
+reach() {
+  said=$(timeout 120 sh "$dir/replica.sh" reach 2>&1)
+}
+# The first time that a server is met its key is believed, and from then on no other one. It is that
+# which Litestream will ask for: its kinds stand here in the order in which Go tries them. One
+# connection alone tells whether the server knows us, too: many that fail take us for an attacker.
+meet() {
+  ecdsa="ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521"
+  for kinds in "$ecdsa,rsa-sha2-512,rsa-sha2-256,ssh-ed25519" ssh-ed25519; do
+    rm -f "$dir/known" "$dir/host_key"
+    answers=yes
+    said=$(timeout 60 ssh -F none -i "$dir/files/ssh_key" -p "$port" -o BatchMode=yes \
+      -o IdentitiesOnly=yes -o ConnectTimeout=20 -o StrictHostKeyChecking=accept-new \
+      -o UserKnownHostsFile="$dir/known" -o GlobalKnownHostsFile=/dev/null -o HashKnownHosts=no \
+      -o HostKeyAlgorithms="$kinds" -s -- "$host" sftp </dev/null 2>&1 >/dev/null) || answers=no
+    test -s "$dir/known" || return 1
+    awk '{print $2, $3}' "$dir/known" | put "$dir/host_key"
+    test "$answers" = yes || return 1
+    if reach; then return; fi
+    case $said in *"host key mismatch"*) ;; *) return 1 ;; esac
+  done
+  return 1
+}
+if test -n "$host" && ! test -s "$dir/host_key"; then
+  meet
+else
+  reach
+fi || {
+  test -z "$host" || echo "key=$(cat "$dir/files/ssh_key.pub")"
+  printf '%s\n' "$said" | tail -n 3 >&2
+  exit "$unreached"
+}
+
+put "$units/$unit.service" <<END
+# Written by stagetools.
+[Unit]
+Description=stagetools: the replica of $name follows its database
+After=docker.service
+StartLimitIntervalSec=0
+[Service]
+Type=oneshot
+ExecStart=/bin/sh $dir/replica.sh tend
+TimeoutStartSec=10min
+END
+put "$units/$unit.path" <<END
+# Written by stagetools: another release serves.
+[Path]
+PathChanged=$site
+[Install]
+WantedBy=multi-user.target
+END
+put "$units/$unit.timer" <<END
+# Written by stagetools.
+[Timer]
+OnBootSec=15s
+OnUnitInactiveSec=10min
+[Install]
+WantedBy=timers.target
+END
+systemctl daemon-reload
+systemctl enable --quiet "$unit.path" "$unit.timer"
+systemctl restart "$unit.path" "$unit.timer"
+sh "$dir/replica.sh" follow
+printf '%s\n' "$digest" | put "$dir/installed"
