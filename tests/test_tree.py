@@ -78,7 +78,15 @@ KEYS = {
     **{"both.pem": CERTIFICATE + KEY, "deploy_key": f"\n{KEY}", "a.ppk": "PuTTY-User-Key-File-3"},
 }  # fmt: skip
 DATABASES = dict.fromkeys(
-    ["db.sqlite3", "data/shop.sqlite3-wal", "x.sqlite", "x.db", "x.db-journal"], "x"
+    [
+        "db.sqlite3",
+        "data/shop.sqlite3-wal",
+        "shop.sqlite3-turns",
+        "x.sqlite",
+        "x.db",
+        "x.db-journal",
+    ],
+    "x",
 )
 INNOCENT = {
     **dict.fromkeys([".env.example", "env.py", "keys.py", "words.key", "id_rsa.py"], "x"),

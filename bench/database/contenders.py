@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 CORES = os.cpu_count() or 2
 """gunicorn's documentation recommends twice as many workers, and one more."""
 OURS_NAME = "ours"
+BUSY_HANDLER = """
+del DATABASES["default"]["OPTIONS"]["factory"]
+"""
 DJANGOS_DEFAULT = """
 DATABASES = {
     "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": DATABASE_PATH}
@@ -40,13 +43,16 @@ class Contender:
     settings: str
     gunicorn: tuple[str, ...] = ()
     is_postgresql: bool = False
+    over_http: bool = True
+    as_writers: bool = False  # without HTTP, too
     environment: dict[str, str] = field(default_factory=dict)
 
 
 ALL = (
-    Contender(OURS_NAME, ""),
+    Contender(OURS_NAME, "", as_writers=True),
+    Contender("SQLite's waiting", BUSY_HANDLER, over_http=False, as_writers=True),
     Contender("ours, FULL", "", environment={"SQLITE_SYNCHRONOUS": "FULL"}),
     Contender("Django's defaults", DJANGOS_DEFAULT),
     Contender("the usual list", USUAL_LIST, USUAL_WORKERS),
-    Contender("PostgreSQL", POSTGRESQL, is_postgresql=True),
+    Contender("PostgreSQL", POSTGRESQL, is_postgresql=True, as_writers=True),
 )

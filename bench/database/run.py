@@ -36,11 +36,13 @@ class Measured:
     """One contender at one operation with so many clients: a list has a number a round."""
 
     rates: list[float] = field(default_factory=list)
+    p99s: list[float] = field(default_factory=list)  # seconds
     answers: Answers = field(default_factory=Answers)
     cpu: float = 0  # seconds, of all answers
 
     def add(self, answers: Answers, seconds: float) -> None:
         self.rates.append(answers.rate)
+        self.p99s.append(answers.p99)
         self.answers.add(answers)
         self.cpu += seconds
 
@@ -68,23 +70,25 @@ class Bench:
 
     def ask(self, operation: str, clients: int, seconds: float, number: int) -> None:
         """Each once, and in another order than the last time."""
-        first = number % len(self.sites)
-        for site in self.sites[first:] + self.sites[:first]:
+        for site in in_turn(self.sites, number):
+            if not site.contender.over_http:
+                continue
             before = self.cpu_of(site)
             answers = load(site.socket, operation, clients, seconds)
             key = operation, clients, site.contender.name
             self.table[key].add(answers, self.cpu_of(site) - before)
 
-    def write(self, seconds: float) -> None:
-        """So many writers without HTTP, each beside the others."""
-        for site in self.sites:
-            said = json.loads(
-                site.python("bench_writers.py", f"{WRITERS}", f"{seconds}")
-            )
-            took = [one for process in said for one in process["took"]]
+    def write(self, seconds: float, number: int) -> None:
+        """So many writers without HTTP, by one contender after the other."""
+        for site in in_turn(self.sites, number):
+            if not site.contender.as_writers:
+                continue
+            words = "bench_writers.py", f"{WRITERS}", f"{seconds}"
+            processes = json.loads(site.python(*words))
+            took = [one for process in processes for one in process["took"]]
             good = [one for one in took if one is not None]
             answers = Answers(seconds, len(good), len(took) - len(good), good)
-            used = sum(process["cpu"] for process in said)
+            used = sum(process["cpu"] for process in processes)
             self.table["writers", WRITERS * 4, site.contender.name].add(answers, used)
 
     def cpu_of(self, site: Site) -> float:
@@ -95,6 +99,12 @@ class Bench:
     def stop(self) -> None:
         for site in self.sites:
             site.stop()
+
+
+def in_turn(sites: list[Site], number: int) -> list[Site]:
+    """Each time another one is the first."""
+    first = number % len(sites)
+    return sites[first:] + sites[:first]
 
 
 def measure(
@@ -110,7 +120,7 @@ def measure(
             for operation in OPERATIONS:
                 for clients in CLIENTS:
                     bench.ask(operation, clients, seconds, number)
-            bench.write(seconds * 2)
+            bench.write(seconds * 3, number)
             print(f"round {number + 1} of {rounds}", file=sys.stderr, flush=True)
         return bench.table, limit(folder, seconds)
     finally:
