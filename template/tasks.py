@@ -21,7 +21,7 @@ from stagetools.deploy.tasks import (
     relaunch,
     removal,
 )
-from stagetools.deploy.tasks.backups import backing_up, lost, restoring
+from stagetools.deploy.tasks.backups import backing_up, cloning, lost, restoring
 from stagetools.deploy.tasks.rollback import roll_back
 from stagetools.deploy.tasks.session import Destination, open_session
 from stagetools.deploy.tree import read_tree
@@ -308,6 +308,37 @@ def restore(
         restoring.restore(opened, what, at=at, wait=seconds)
 
 
+@task(
+    help=YES
+    | WAIT
+    | DRY
+    | {
+        "from": "Whose database and uploads are copied; that stage stays as it is.",
+        "to": "Which stage gets them, in place of its own; never production.",
+        "stage": "The same as --to.",
+    }
+)
+@reports_errors
+def clone(
+    context,
+    from_="",
+    to="",
+    stage="prod",
+    yes=False,
+    wait="0",
+    dry_run=False,
+    verbose=False,
+):
+    """Put one stage's database and uploads into another, after saying what is replaced."""
+    seconds = number("--wait", wait)
+    to = to or stage
+    cloning.refuse(from_, to, SYSTEM)
+    source = stage_named(from_, dry=dry_run, verbose=verbose)
+    target = stage_named(to, yes=yes, dry=dry_run, verbose=verbose)
+    with open_session(source, aside=True) as there, open_session(target) as here:
+        cloning.clone(there, here, wait=seconds)
+
+
 @task(help=dict(STAGE))
 @reports_errors
 def unlock(context, stage="prod"):
@@ -374,6 +405,7 @@ ON_SERVER = [
     backup,
     backups,
     restore,
+    clone,
     unlock,
     remove,
 ]

@@ -51,6 +51,7 @@ CHANGE_THE_SERVER = {
     "remove",
     "backup",
     "restore",
+    "clone",
 }
 
 

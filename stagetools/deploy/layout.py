@@ -47,6 +47,10 @@ class Layout:
         """`/home/shop_prod/media`"""
         return PurePosixPath(self.system.media_dir)
 
+    def media_copy(self, release: str) -> PurePosixPath:
+        """`/home/shop_prod/media-<release>`: the uploads that a clone has brought."""
+        return self.home / f"media-{release}"
+
     @property
     def backups_dir(self) -> PurePosixPath:
         """`/home/shop_prod/backups`"""

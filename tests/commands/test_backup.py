@@ -21,9 +21,9 @@ from stagetools.deploy.backups import Backup, Keep
 from stagetools.deploy.commands.backup import repository, setup
 from stagetools.deploy.config import StageConfig
 from stagetools.deploy.host.site import Site
-from stagetools.deploy.shell import Secret
+from stagetools.deploy.shell import Command, Secret
 from stagetools.deploy.steps import backup as steps
-from stagetools.deploy.steps import lost
+from stagetools.deploy.steps import clone, lost
 from stagetools.errors import StageError
 from tests.commands.machine import Machine
 
@@ -592,3 +592,63 @@ def test_uploads_that_are_missing_come_back_and_others_stay(site, layout) -> Non
     assert (media / "b").read_text() == "changed since"
     assert (media / "c").read_text() == "new"
     assert not steps.put_back(Site(site, layout, CONFIG), name).changed
+
+
+# --- cloned ---------------------------------------------------------------------------------
+
+
+def stdout_of(site: Machine, command: Command) -> bytes:
+    done = site.attempt(command)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_what_is_sent_is_one_sound_database_and_leaves_nothing(
+    site, layout, tmp_path
+) -> None:
+    set_up(site, layout)
+    copy = tmp_path / "copy.sqlite3"
+    copy.write_bytes(stdout_of(site, repository.send_database(layout)))
+    with closing(sqlite3.connect(copy)) as database_:
+        assert database_.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert database_.execute("SELECT count(*) FROM entry").fetchone() == (1000,)
+    assert not site.at(layout.vault_dir / "inside/sent").exists()
+
+
+def test_uploads_go_from_stage_to_stage_without_links(site, layout) -> None:
+    set_up(site, layout)
+    media = site.at(layout.media_dir)
+    (media / "link").symlink_to(site.at(layout.env_file))
+    (media / "with a\nbreak").write_text("awkward")
+    (media / "-C").write_text("no option")
+    tar = stdout_of(site, repository.send_uploads(layout))
+    done = site.attempt(repository.receive(layout, "R9"), tar)
+    assert done.stdout == b"received=3\n"
+    there = site.at(layout.media_copy("R9"))
+    assert sorted(path.name for path in there.iterdir()) == [
+        *("-C", ".tmp", "a", "with a\nbreak")
+    ]
+    assert (there / "a/upload").read_bytes() == (media / "a/upload").read_bytes()
+    assert list((there / ".tmp").iterdir()) == []
+
+
+def test_a_stage_is_counted_and_a_link_of_somebody_s_is_told(site, layout) -> None:
+    set_up(site, layout)
+    seen = clone.look(Site(site, layout, CONFIG))
+    assert seen.contents.tables["entry"] == 1000
+    assert (seen.uploads, seen.moved) == (200_000, False)
+    media = site.at(layout.media_dir)
+    media.rename(media.with_name("elsewhere"))
+    media.symlink_to(media.with_name("elsewhere"))
+    assert clone.look(Site(site, layout, CONFIG)).moved
+
+
+def test_uploads_of_a_clone_that_was_just_switched_to_are_backed_up(
+    site, layout
+) -> None:
+    set_up(site, layout)
+    own = site.at(layout.media_copy(RELEASE))
+    own.mkdir()
+    (own / "new").write_text("12345")
+    site.at(layout.compose_env(RELEASE)).write_text(f"STAGETOOLS_MEDIA={own}\n")
+    assert made(site, layout)["media"] == "5"

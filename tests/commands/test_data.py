@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stagetools.deploy.commands import data
+from stagetools.deploy.commands import data, server
 from stagetools.deploy.steps import database as steps
 from stagetools.errors import StageError
 from tests.commands.machine import Machine
@@ -278,3 +278,66 @@ def test_a_link_where_the_database_will_be_kept_is_replaced(
     assert untouched(walled)
     assert not planted.is_symlink()
     assert planted.read_text() == "live"
+
+
+# --- a clone's uploads ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cloned(machine, layout, live) -> Path:
+    """A release serves that has brought uploads, and `media` does not lead there yet."""
+    own = machine.at(layout.media_copy("R3"))
+    fill(own, {"cat.png": "new"})
+    fill(machine.at(layout.media_dir), {"cat.png": "old"})
+    machine.at(layout.current).symlink_to("run/R3.sock")
+    machine.at(layout.compose_env("R3")).write_text(f"STAGETOOLS_MEDIA={own}\n")
+    return own
+
+
+def test_media_leads_to_what_serves_and_those_of_before_are_aside(
+    machine, layout, cloned
+) -> None:
+    for _ in range(2):
+        machine.run(data.adopt_uploads(layout))
+        media = machine.at(layout.media_dir)
+        assert str(media.readlink()) == cloned.name
+        assert files(media) == {"cat.png": "new"}
+        aside = machine.at(layout.home / f"media-{NOW}-replaced")
+        assert files(aside) == {"cat.png": "old"}
+
+
+def test_a_second_clone_moves_the_link_alone(machine, layout, cloned) -> None:
+    media = machine.at(layout.media_dir)
+    machine.run(data.adopt_uploads(layout))
+    again = machine.at(layout.media_copy("R4"))
+    fill(again, {"cat.png": "newest"})
+    machine.at(layout.current).unlink()
+    machine.at(layout.current).symlink_to("run/R4.sock")
+    machine.at(layout.compose_env("R4")).write_text(f"STAGETOOLS_MEDIA={again}\n")
+    machine.run(data.adopt_uploads(layout))
+    assert files(media) == {"cat.png": "newest"}
+    assert files(cloned) == {"cat.png": "new"}
+
+
+def test_whoever_takes_the_lock_next_finishes_it(machine, layout, cloned) -> None:
+    command = server.hold_lock(layout, "ann@desk", 0, "token")
+    done = machine.attempt(command, b".\n")
+    assert done.stdout == b"held\n", done.stderr
+    assert str(machine.at(layout.media_dir).readlink()) == cloned.name
+
+
+def test_a_release_without_uploads_of_its_own_leaves_media(
+    machine, layout, cloned
+) -> None:
+    machine.at(layout.compose_env("R3")).write_text("STAGETOOLS_DATA=/x\n")
+    machine.run(data.adopt_uploads(layout))
+    assert files(machine.at(layout.media_dir)) == {"cat.png": "old"}
+    assert not machine.at(layout.media_dir).is_symlink()
+
+
+def test_what_never_served_goes_with_its_uploads(machine, layout, live) -> None:
+    seed(machine, layout)
+    fill(machine.at(layout.media_copy("R3")), {"cat.png": "new"})
+    machine.run(data.discard(layout, "R3"))
+    assert not machine.at(layout.data_copy("R3")).exists()
+    assert not machine.at(layout.media_copy("R3")).exists()

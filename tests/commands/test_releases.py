@@ -342,6 +342,24 @@ def test_a_database_directory_goes_unless_a_kept_release_names_it(
     assert left == {"data", f"data-{R1}", mine.name}
 
 
+def test_uploads_go_unless_they_serve_or_media_leads_there(
+    docker, layout, make
+) -> None:
+    for name in (R1, R2, R3):
+        make(name)
+        docker.at(layout.media_copy(name)).mkdir()
+    for name in ("media-20260131-080000-replaced", "media-of-last-year"):
+        docker.at(layout.home / name).mkdir()
+    media = docker.at(layout.media_dir)
+    media.rmdir()
+    media.symlink_to(f"media-{R2}")
+    own = docker.at(layout.media_copy(R3))
+    docker.at(layout.compose_env(R3)).write_text(f"STAGETOOLS_MEDIA={own}\n")
+    prune(docker, layout, R3)
+    left = {path.name for path in docker.at(layout.home).glob("media*")}
+    assert left == {"media", f"media-{R2}", f"media-{R3}", "media-of-last-year"}
+
+
 def test_another_installations_images_are_never_named(docker, layout, make) -> None:
     make(R1)
     prune(docker, layout, R1)

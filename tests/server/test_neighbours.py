@@ -1,13 +1,19 @@
 """Several stages and several projects on one server, which never notice each other."""
 
 import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from tests.server.browser import Browser
 from tests.server.machines import Server
 from tests.server.project import Project
-from tests.server.watch import give_version, written
+from tests.server.watch import give_version, watching, written
 
 HOMES = {
     "shop_prod": "shop.test",
@@ -122,6 +128,146 @@ def assert_gone(server: Server, name: str) -> None:
     assert not server.run(f"ls /etc/systemd/system | grep {name} || true")
     kept = server.run(f"ls /srv/stagetools/kept/{name}-*.sqlite3")
     assert server.run(f"stat -c '%U %a' {kept}") == "root 600"
+
+
+MESSAGES = """
+
+def messages(request):
+    return HttpResponse("\\n".join(Entry.objects.values_list("message", flat=True)))
+
+
+urlpatterns += [path("messages", messages)]
+"""
+ANONYMISE = """
+import time
+from pathlib import Path
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from django.db import connection
+
+from shop.models import Entry
+
+
+class Command(BaseCommand):
+    def handle(self, **options):
+        time.sleep(2)  # in which somebody might see them
+        Entry.objects.update(name="nobody", message="nobody's")
+        connection.cursor().execute("VACUUM")
+        for file in Path(settings.MEDIA_ROOT).glob("*.txt"):
+            if file.read_text() == "fail":
+                raise CommandError("this face is not known")
+            file.write_text("nobody's")
+"""
+
+
+@contextmanager
+def seen(server: Server, domain: str) -> Iterator[set[str]]:
+    """All that a visitor sees meanwhile, who asks again and again."""
+    browser, over, found = Browser(server.address, domain), threading.Event(), set()
+
+    def look() -> None:
+        while not over.wait(0.05):
+            for page in ("/messages", "/media/face.txt"):
+                answer = browser.get(page)
+                found.update(answer.text.split("\n"))
+                found.update({f"HTTP {answer.status}"} - {"HTTP 200"})
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield found
+    finally:
+        over.set()
+        thread.join()
+
+
+def face(server: Server, name: str, text: str) -> None:
+    path = f"/home/{name}/media/face.txt"
+    server.run(f"echo -n '{text}' >{path}; chown {name}: {path}")
+
+
+def kill_while_it_anonymises(shop: Project, server: Server, *words: str) -> None:
+    typed = subprocess.Popen(
+        [Path(sys.executable).parent / "inv", *words],
+        cwd=shop.root, env=shop.environment,
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    running = "docker ps --no-trunc | grep -q 'stagetools.manage anonymise' && echo yes || true"
+    while not server.run(running):
+        assert typed.poll() is None
+    typed.kill()
+    typed.wait()
+
+
+@pytest.fixture(scope="module")
+def copies(shop, server) -> str:
+    """A third stage, whose release has a command anonymise; its name."""
+    shop.add_stage(
+        "qcopy", host=server.address, user="root", tls="internal",
+        domains=["copy.shop.test"],
+    )  # fmt: skip
+    shop.write("shop/management/__init__.py", "")
+    shop.write("shop/management/commands/__init__.py", "")
+    shop.write("shop/management/commands/anonymise.py", ANONYMISE)
+    urls = shop.read("stagetools_project/urls.py")
+    shop.write("stagetools_project/urls.py", urls + MESSAGES)
+    shop.deploy("--stage", "qcopy")
+    shop.write("stagetools_project/urls.py", urls)
+    Browser(server.address, "copy.shop.test").request("POST", "/write?key=own")
+    face(server, "shop_qcopy", "own")
+    return "shop_qcopy"
+
+
+def test_a_clone_is_anonymised_before_any_visitor_sees_it(shop, copies, server) -> None:
+    say(server, "shop_prod", "secret")
+    face(server, "shop_prod", "fail")
+    assert shop.inv("backup").status == 0  # whose lock is a file that stays
+    production = state(server, "shop_prod")
+    env = server.run(f"sha256sum /home/{copies}/env")
+    directories = f"ls -d /home/{copies}/data* /home/{copies}/media*"
+    before = server.run(directories)
+    clone = ("clone", "--from", "prod", "--to", "qcopy", "--yes")
+
+    with seen(server, "copy.shop.test") as own:
+        failed = shop.inv(*clone)
+    assert failed.status == 1
+    assert "this face is not known" in failed.text
+    assert "goes on serving. Its database was not touched." in failed.text
+    assert own == {"own"}
+    assert server.run(directories) == before
+    assert state(server, "shop_prod") == production
+
+    face(server, "shop_prod", "secret")
+    with seen(server, "copy.shop.test") as all_, watching(server, "shop.test") as watch:
+        kill_while_it_anonymises(shop, server, *clone)
+        assert all_ == {"own"}
+        done = shop.inv(*clone, "--wait", "30")
+    assert done.status == 0, str(done)
+    assert len(server.run(f"ls -d /home/{copies}/[dm]*a-*").split()) == 2
+    assert "runs on the copy before anybody sees it" in done.text
+    assert all_ == {"own", "nobody's"}
+    assert watch.acknowledged
+    assert not watch.failures
+    assert written(server, copies) == {"nobody's"}
+    assert "secret" in written(server, "shop_prod")
+    assert server.run("cat /home/shop_prod/media/face.txt") == "secret"
+    assert server.run(f"cat /home/{copies}/media/face.txt") == "nobody's"
+    assert server.run(f"sha256sum /home/{copies}/env") == env
+    after = state(server, "shop_prod")
+    assert (after["containers"], after["started"]) == (
+        production["containers"],
+        production["started"],
+    )
+    # what it has replaced is kept, and what serves is found again after a restart
+    kept = shop.inv("backups", "--stage", "qcopy").text
+    assert "by hand" in kept
+    assert "replaced" in kept
+    assert shop.inv("restart", "--stage", "qcopy").status == 0
+    browser = Browser(server.address, "copy.shop.test")
+    assert browser.get("/media/face.txt").text == "nobody's"
+    assert shop.inv("status", "--stage", "qcopy").status == 0
+    assert shop.inv("clone", "--from", "qcopy", "--to", "prod", "--yes").status == 2
 
 
 def test_a_domain_that_a_neighbour_has_is_refused(shop, blog, server) -> None:

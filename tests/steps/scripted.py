@@ -1,10 +1,10 @@
 """A host that answers from a script: any command that is not in it is a KeyError."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, replace
 from functools import wraps
-from typing import Any, BinaryIO
+from typing import Any
 
 from stagetools.database import protocol
 from stagetools.deploy.commands import (
@@ -22,7 +22,7 @@ from stagetools.deploy.commands import (
 )
 from stagetools.deploy.commands.backup import replica, repository, setup
 from stagetools.deploy.host import fence
-from stagetools.deploy.host.host import OnLine, OnSent
+from stagetools.deploy.host.host import OnLine, OnSent, Reads, Writes
 from stagetools.deploy.shell import Command
 from stagetools.errors import CommandFailed
 
@@ -82,6 +82,12 @@ def builders() -> list[tuple[Any, str, Callable[..., Command]]]:
     ]
 
 
+def all_of(stream: Reads) -> Iterator[bytes]:
+    """What is read until the end, in its pieces."""
+    while piece := stream.read(1 << 18):
+        yield piece
+
+
 @dataclass
 class ScriptedHost:
     """A Host without a server; it is asked by a command's text, or by its name.
@@ -102,7 +108,7 @@ class ScriptedHost:
         self,
         command: Command,
         *,
-        stdin: bytes = b"",
+        stdin: bytes | Reads = b"",
         on_line: OnLine | None = None,
         on_sent: OnSent | None = None,
     ) -> str:
@@ -111,7 +117,8 @@ class ScriptedHost:
         self.ran.append(command.text)
         self.names.append(name_of(command))
         self.given.append(getattr(command, "given", {}))
-        self.sent[command.text] = self.sent[name_of(command)] = stdin
+        sent = stdin if isinstance(stdin, bytes) else b"".join(all_of(stdin))
+        self.sent[command.text] = self.sent[name_of(command)] = sent
         if isinstance(answer, list):
             answer = answer.pop(0)
         if isinstance(answer, BaseException):
@@ -123,7 +130,7 @@ class ScriptedHost:
             self.tell(answer, on_line)
         return answer
 
-    def receive(self, command: Command, to: BinaryIO) -> None:
+    def receive(self, command: Command, to: Writes) -> None:
         said = self.run(command)
         to.write(said.encode("latin-1"))
 

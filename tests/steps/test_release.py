@@ -304,5 +304,7 @@ def test_the_compose_files_get_each_variable_that_they_name(at, deployed) -> Non
     for name in get_args(compose.Overlay):
         overlay = OVERLAYS / f"{name}.yaml"
         asked |= set(re.findall(r"\$\{(\w+)", overlay.read_text()))
-    text = release.configuration(at(ScriptedHost({})), deployed, NEW, deployed.data_dir)
+    text = release.configuration(
+        at(ScriptedHost({})), deployed, NEW, deployed.data_dir, deployed.data_dir
+    )
     assert asked == {line.partition("=")[0] for line in text.splitlines()}

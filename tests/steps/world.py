@@ -114,7 +114,7 @@ class World(ScriptedHost):
                 self.containers.discard(release)
             case "compose.stop":
                 self.containers.discard(OLD)
-            case "data.seed" | "backup.repository.take":
+            case "data.seed" | "backup.repository.take" | "backup.repository.receive":
                 self.copies.add(release)
             case "data.discard":
                 self.copies.discard(release)

@@ -18,9 +18,10 @@ from stagetools.deploy.shell import (
     script_text,
 )
 
-__all__ = ["copy", "discard", "retire", "seed", "snapshot_age"]
+__all__ = ["adopt_uploads", "copy", "discard", "retire", "seed", "snapshot_age"]
 
 _AS_ACCOUNT = script_text("as_account.sh")
+_ADOPT_UPLOADS = script_text("adopt_uploads.sh")
 
 
 @named
@@ -70,15 +71,31 @@ def copy(layout: Layout, release: str, *, live: PurePosixPath) -> Command:
 
 @named
 def discard(layout: Layout, release: str) -> Command:
-    """Remove the directory of a release that never served."""
+    """Remove the directories of a release that never served: database, and a clone's uploads."""
     return script(
         _AS_ACCOUNT
         + """
-        test -d "$2" || exit 0
-        as find "$2/" -mindepth 1 -delete; rm -rf -- "$2"
+        for dir in "$2" "$3"; do
+          test -d "$dir" || continue
+          as find "$dir/" -mindepth 1 -delete; rm -rf -- "$dir"
+        done
         """,
         layout.system.user,
         layout.data_copy(release),
+        layout.media_copy(release),
+    )
+
+
+@named
+def adopt_uploads(layout: Layout) -> Command:
+    """Let `media` lead to the uploads that the serving release has brought, if it has.
+
+    Those of before lie in a directory that `prune` removes.
+    """
+    return script(
+        _ADOPT_UPLOADS + 'adopt_uploads "$1" "$2"',
+        layout.home,
+        layout.site_dir,
     )
 
 

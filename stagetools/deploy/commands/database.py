@@ -8,9 +8,10 @@ from stagetools.deploy.commands.compose import Overlay, compose_words
 from stagetools.deploy.layout import Layout
 from stagetools.deploy.shell import Command, named, prints, script, sh
 
-__all__ = ["Overlay", "end", "run"]
+__all__ = ["Overlay", "commands", "end", "manage", "run"]
 
 
+_ONCE = ("--progress", "quiet", "run", "--rm", "--no-deps", "--no-TTY")
 _PLAN = protocol.Plan(pending=("<migration>",))
 _TIMED = protocol.Migration(migration="<migration>", seconds=0)
 _UNKNOWN = protocol.Unknown(
@@ -52,9 +53,45 @@ def run(
     that two migrations never meet. `data` is a database directory other than the release's.
     What it says is named by its word: `database.migrate`, or `rehearsal.migrate`.
     """
+    command = _alone(
+        layout, release, "stagetools.database", *words, overlay=overlay, data=data
+    )
+    room = "rehearsal" if overlay == "rehearse" else "database"
+    named_for = replace(command, name=f"{room}.{words[0]}")
+    examples = _EXAMPLES.get(words[0], ())
+    return prints(named_for, "\n".join(map(protocol.line, examples)))
+
+
+@named
+def manage(layout: Layout, release: str, *words: str) -> Command:
+    """Run a command of manage.py on the database of a release that serves nobody.
+
+    The same container, and so nothing meets it there, and it ends with the task.
+    """
+    return _alone(layout, release, "stagetools.manage", *words)
+
+
+@named
+def commands(layout: Layout, release: str) -> Command:
+    """Print the names of all commands that the release's manage.py has."""
+    command = sh(
+        *("env", "STAGETOOLS_LOG=none"),
+        *compose_words(layout, release, *_ONCE, overlay="rehearse"),
+        *("web", "python", "-m", "stagetools.manage", "help", "--commands"),
+    )
+    return prints(command, "anonymise\nmigrate")
+
+
+def _alone(
+    layout: Layout,
+    release: str,
+    module: str,
+    *words: str,
+    overlay: Overlay = "task",
+    data: PurePosixPath | None = None,
+) -> Command:
     name = _container(layout)
-    once = ("--progress", "quiet", "run", "--rm", "--no-deps", "--no-TTY")
-    command = script(
+    return script(
         """
         name=$1; shift
         docker rm --force "$name" >/dev/null 2>&1 || true
@@ -63,11 +100,7 @@ def run(
         name,
         # its answers are this machine's to read: among the site's own lines they hide those
         *("env", "STAGETOOLS_LOG=none"),
-        *compose_words(layout, release, *once, overlay=overlay, data=data),
-        *("--name", name, "web", "python", "-m", "stagetools.database"),
+        *compose_words(layout, release, *_ONCE, overlay=overlay, data=data),
+        *("--name", name, "web", "python", "-m", module),
         *words,
     )
-    room = "rehearsal" if overlay == "rehearse" else "database"
-    named_for = replace(command, name=f"{room}.{words[0]}")
-    examples = _EXAMPLES.get(words[0], ())
-    return prints(named_for, "\n".join(map(protocol.line, examples)))

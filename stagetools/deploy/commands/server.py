@@ -122,6 +122,7 @@ def hold_lock(layout: Layout, who: str, wait: float, token: str) -> Command:
         layout.site_dir,
         f"{layout.system.container}-database",
         interpreter="bash",
+        after="adopt_uploads.sh",
     )
 
 

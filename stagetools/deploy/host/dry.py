@@ -8,13 +8,12 @@ about something that only an example names (`<container>`).
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
 
 from rich.console import Console
 from rich.text import Text
 
 from stagetools.deploy.console.terminal import Step, Terminal
-from stagetools.deploy.host.host import Background, Host, OnLine, OnSent
+from stagetools.deploy.host.host import Background, Host, OnLine, OnSent, Reads, Writes
 from stagetools.deploy.shell import Command, as_root
 
 __all__ = ["WOULD", "DryHost", "DryTerminal"]
@@ -44,6 +43,8 @@ WOULD = {
     "Prune": "deletes releases, images and snapshots that are no longer kept",
     "Backups": "sets up the backups: restic, a repository with its key, timers",
     "Replica": "lets Litestream send every change of the database elsewhere, or ends that",
+    "Copy": "copies the other stage's database and uploads, for nobody to see yet",
+    "Anonymise": "runs the project's command anonymise on the copy, where there is one",
     "Backup": "copies the database, the uploads and the environment as they are now",
     "Uploads": "brings back the uploads that the backup has and the server has not",
     "Download": "brings the backup here, as plain files",
@@ -104,7 +105,7 @@ class DryHost:
         self,
         command: Command,
         *,
-        stdin: bytes = b"",
+        stdin: bytes | Reads = b"",
         on_line: OnLine | None = None,
         on_sent: OnSent | None = None,
     ) -> str:
@@ -114,7 +115,8 @@ class DryHost:
         self._show(command)
         self._count += 1
         if stdin:
-            self._detail(f"  with {len(stdin):,} bytes on its standard input")
+            what = f"{len(stdin):,} bytes" if isinstance(stdin, bytes) else "all that"
+            self._detail(f"  with {what} on its standard input")
         if command.prints:
             self._detail(f"  as if it printed: {command.prints}")
             self._made_up.update(_MADE_UP.findall(command.prints))
@@ -123,7 +125,7 @@ class DryHost:
                 on_line(line)
         return command.prints
 
-    def receive(self, command: Command, to: BinaryIO) -> None:
+    def receive(self, command: Command, to: Writes) -> None:
         self._show(command)
 
     def start(self, command: Command) -> Background:

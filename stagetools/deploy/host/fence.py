@@ -9,9 +9,8 @@ a command runs before the next task begins, or not at all.
 
 import shlex
 from dataclasses import dataclass, field, replace
-from typing import BinaryIO
 
-from stagetools.deploy.host.host import Background, Host, OnLine, OnSent
+from stagetools.deploy.host.host import Background, Host, OnLine, OnSent, Reads, Writes
 from stagetools.deploy.layout import Layout
 from stagetools.deploy.limits import LOCK
 from stagetools.deploy.shell import Command
@@ -87,7 +86,7 @@ class FencedHost:
         self,
         command: Command,
         *,
-        stdin: bytes = b"",
+        stdin: bytes | Reads = b"",
         on_line: OnLine | None = None,
         on_sent: OnSent | None = None,
     ) -> str:
@@ -112,7 +111,7 @@ class FencedHost:
             self._lost = True
             raise lost() from None
 
-    def receive(self, command: Command, to: BinaryIO) -> None:
+    def receive(self, command: Command, to: Writes) -> None:
         self.host.receive(command, to)
 
     def start(self, command: Command) -> Background:

@@ -1,16 +1,28 @@
 """What a step may ask of a server; `ssh.py` is the real one."""
 
 from collections.abc import Callable
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 from stagetools.deploy.shell import Command
 
-__all__ = ["Background", "Host", "OnLine", "OnSent"]
+__all__ = ["Background", "Host", "OnLine", "OnSent", "Reads", "Writes"]
 
 OnLine = Callable[[str], None]
 """A line of a command's output, as it comes."""
 OnSent = Callable[[int, int], None]
 """So many bytes of so many were sent."""
+
+
+class Reads(Protocol):
+    """Something that bytes are read from: so many at the most, and none at its end."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+class Writes(Protocol):
+    """Something that bytes are written to."""
+
+    def write(self, data: bytes, /) -> int: ...
 
 
 class Background(Protocol):
@@ -35,7 +47,7 @@ class Host(Protocol):
         self,
         command: Command,
         *,
-        stdin: bytes = b"",
+        stdin: bytes | Reads = b"",
         on_line: OnLine | None = None,
         on_sent: OnSent | None = None,
     ) -> str:
@@ -45,7 +57,7 @@ class Host(Protocol):
         """
         ...
 
-    def receive(self, command: Command, to: BinaryIO) -> None:
+    def receive(self, command: Command, to: Writes) -> None:
         """Write standard output to a file, byte for byte; raises CommandFailed as `run` does."""
         ...
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from stagetools.deploy.config import StageConfig
-from stagetools.deploy.host.host import Host, OnLine, OnSent
+from stagetools.deploy.host.host import Host, OnLine, OnSent, Reads
 from stagetools.deploy.layout import Layout
 from stagetools.deploy.shell import Command
 
@@ -27,7 +27,7 @@ class Site:
         self,
         command: Command,
         *,
-        stdin: bytes = b"",
+        stdin: bytes | Reads = b"",
         on_line: OnLine | None = None,
         on_sent: OnSent | None = None,
     ) -> str:

@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import Any, TextIO
 
 import fabric
 import paramiko
 
 from stagetools.deploy.config import StageConfig
-from stagetools.deploy.host.host import OnLine, OnSent
+from stagetools.deploy.host.host import OnLine, OnSent, Reads, Writes
 from stagetools.deploy.host.keys import Confirm, connection_errors, verify_host_keys
 from stagetools.deploy.limits import CONNECT
 from stagetools.deploy.shell import Command, as_root, sh
@@ -139,7 +139,7 @@ class FabricHost:
         self,
         command: Command,
         *,
-        stdin: bytes = b"",
+        stdin: bytes | Reads = b"",
         on_line: OnLine | None = None,
         on_sent: OnSent | None = None,
     ) -> str:
@@ -149,7 +149,7 @@ class FabricHost:
     def _run(
         self,
         command: Command,
-        stdin: bytes,
+        stdin: bytes | Reads,
         on_line: OnLine | None,
         on_sent: OnSent | None,
     ) -> str:
@@ -183,13 +183,17 @@ class FabricHost:
             )
         return "".join(lines)
 
-    def receive(self, command: Command, to: BinaryIO) -> None:
+    def receive(self, command: Command, to: Writes) -> None:
         with self._loss_in_words():
             channel = self._channel()
             channel.exec_command(self._rooted(command).text)
         errors = _Drain(channel.makefile_stderr("rb"))
-        while data := self._piece(channel):
-            to.write(data)  # outside: a full disk is no lost connection
+        try:
+            while data := self._piece(channel):
+                to.write(data)  # outside: a full disk is no lost connection
+        except BaseException:
+            channel.close()  # else the command would go on, for nobody
+            raise
         with self._loss_in_words():
             status, said = channel.recv_exit_status(), errors.text()
             channel.close()
@@ -311,8 +315,13 @@ class _Drain:
         return self._data.decode(errors="replace")
 
 
-def _feed(channel: Any, data: bytes, on_sent: OnSent | None) -> None:
+def _feed(channel: Any, data: bytes | Reads, on_sent: OnSent | None) -> None:
     try:
+        if not isinstance(data, bytes):
+            while piece := data.read(_CHUNK):
+                channel.sendall(piece)
+            channel.shutdown_write()
+            return
         for start in range(0, len(data), _CHUNK):
             channel.sendall(data[start : start + _CHUNK])
             if on_sent:

@@ -10,6 +10,8 @@
 #   uploads ID        bring back what `media` lacks of a backup's
 #   fetch             on a server in place of a lost one: the newest backup of those elsewhere
 #   revive RELEASE ID there, once that release is built: the database, where `data` is
+#   count             what the live database and the uploads are, for whoever is to clone them
+#   send WHAT         for another stage: `database` or `uploads`; `receive RELEASE` takes the latter
 #
 # The repository is the account's, in a directory that root alone may enter: restic runs as the
 # account, begins inside of it, and so reaches there what no container can. What a site has put
@@ -84,7 +86,7 @@ end() {
     printf 'said=%s\n' "$(printf %s "$said" | tr -c '[:print:]' ' ' | cut -c1-500)"
   } >"$state.new"
   mv -T "$state.new" "$state"
-  inside rm -rf now drill
+  inside rm -rf now drill sent
   test "$1" = 0 || test -z "${STAGETOOLS_TIMER:-}" || mail "$state" || true
   exit "$1"
 }
@@ -110,6 +112,8 @@ look_at_site() {
   image=$name:$release
   data=$(sed -n 's/^STAGETOOLS_DATA=//p' "$releases/$release.env" 2>/dev/null || true)
   data=${data:-$home/data}
+  uploads=$(sed -n 's/^STAGETOOLS_MEDIA=//p' "$releases/$release.env" 2>/dev/null || true)
+  uploads=$(readlink -f "${uploads:-$media}") # of a clone that was just switched to
 }
 
 # Ask sqlite.py in a container that has nothing but /live, and a directory of ours as /copy.
@@ -141,7 +145,6 @@ make() {
   alone_on_stage "${2:-3600}"
   begin backup
   look_at_site || fail "No release serves, so there is nothing to back up."
-  uploads=$(readlink -f "$media")
   inside rm -rf now drill
   inside mkdir now
   made=$(sqlite now copy "/live/$database" /copy/database.sqlite3) ||
@@ -153,8 +156,7 @@ make() {
   printf '%s\n' "$made" | write now/manifest.json
   printf 'name=%s\nrelease=%s\nmedia=%s\n' "$name" "$release" "$uploads" | write now/about
   size=$(printf '%s\n' "$made" | sed 's/^{"bytes": \([0-9]*\), "rows": \([0-9]*\),.*/\1 \2/')
-  size_of_uploads=$(as find "$uploads" -path "$uploads/.tmp" -prune -o -type f -printf '%s\n' |
-    awk '{sum += $1} END {printf "%.0f", sum}')
+  measure_uploads
   status=0
   summary=$(archive) || status=$?
   if test "$status" = 3; then # a file was deleted in this moment, perhaps
@@ -169,6 +171,11 @@ make() {
   send_elsewhere
   test "$status" = 0 || fail "Some uploads cannot be read by $user, and are not in the backup."
   printf '%s\n' "$summary" | sed -n "s/.*\"data_added\":\([0-9]*\),.*\"snapshot_id\":\"\([0-9a-f]\{8\}\).*/made=\2 database=${size% *} rows=${size#* } media=$size_of_uploads added=\1/p" || true
+}
+
+measure_uploads() {
+  size_of_uploads=$(as find "$uploads" -path "$uploads/.tmp" -prune -o -type f -printf '%s\n' |
+    awk '{sum += $1} END {printf "%.0f", sum}')
 }
 
 archive() { # exits 3 where a file could not be read
@@ -461,6 +468,54 @@ revive() {
   printf 'found=%s\n' "$(printf '%s' "$found" | tail -n 1)"
 }
 
+# --- cloning one stage into another ---------------------------------------------------------------
+
+count() {
+  alone 60
+  look_at_site || fail "No release serves."
+  now=$(sqlite '' count "/live/$database") || fail "The live database cannot be read: $(wrong "$now")"
+  measure_uploads
+  case $(readlink "$media" || true) in
+    '' | media-*) moved='' ;;
+    *) moved=yes ;;
+  esac
+  printf 'live=%s\nuploads=%s\nmoved=%s\n' "$(printf '%s' "$now" | tail -n 1)" "$size_of_uploads" "$moved"
+}
+
+# Nothing but what is asked for is printed. What lies among the uploads is the site's own: it is
+# read as the account, and links are left out.
+send() {
+  alone 60
+  look_at_site || fail "No release serves."
+  trap 'inside rm -rf sent' EXIT
+  trap 'exit 143' TERM HUP INT
+  inside rm -rf sent
+  inside mkdir sent
+  case $1 in
+    database)
+      made=$(sqlite sent copy "/live/$database" /copy/database.sqlite3) ||
+        fail "The database was not copied: $(wrong "$made")"
+      inside cat sent/database.sqlite3
+      ;;
+    uploads)
+      inside sh -euc 'find "$1" -path "$1/.tmp" -prune -o -type f -printf "./%P\\0" >sent/list
+        exec tar -c -C "$1" --null --verbatim-files-from --files-from=- <sent/list' send "$uploads" ||
+        test $? = 1 || fail "Some uploads cannot be read by $user." # 1: one was deleted in this moment
+      ;;
+  esac
+}
+
+receive() {
+  alone 60
+  to=$home/media-$1
+  rm -rf -- "$to"
+  install -d -o "$user" -g "$user" -m 0750 "$to"
+  as mkdir -m 0700 -- "$to/.tmp"
+  as tar -x -C "$to" --no-same-owner || fail "The uploads could not be written."
+  as find "$to" -type f -exec sync -- {} +
+  echo "received=$(as find "$to" -type f -printf . | wc -c)"
+}
+
 what=$1
 shift
 case $what in
@@ -474,4 +529,7 @@ case $what in
   uploads) uploads "$@" ;;
   fetch) fetch ;;
   revive) revive "$@" ;;
+  count) count ;;
+  send) send "$@" ;;
+  receive) receive "$@" ;;
 esac

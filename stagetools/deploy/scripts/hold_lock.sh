@@ -4,7 +4,7 @@
 #
 # hold_lock.sh BASE WHO SILENCE WAIT TOKEN HOME SITE CONTAINER
 #
-# Says `held`, or why not (exit 75). BASE is /run/stagetools/NAME; beside it lie
+# Begins with adopt_uploads.sh. Says `held`, or why not (exit 75). BASE is /run/stagetools/NAME; beside it lie
 #   .lock   flock(1) of the one task that may change the installation
 #   .work   flock(1), shared, of each command that changes it; see fence.py
 #   .token  whose commands may run: the client's that has the lock; `gone` while we clean up
@@ -39,6 +39,7 @@ settle() {
 
 recover() {
   test ! -f "$home/env.before" || mv -T "$home/env.before" "$home/env"
+  adopt_uploads "$home" "$site"
   if test -f "$base.hold"; then undo_hold; return; fi
   # after a power cut the release has a new socket, and this is nobody's
   rm -f -- "$site/run/"*.held 2>/dev/null || true

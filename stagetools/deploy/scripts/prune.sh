@@ -72,6 +72,19 @@ for dir in "$home"/data-*; do
   rm -rf -- "$dir"
 done
 
+# A clone's uploads, and those that it has replaced: one serves, and `media` leads there.
+uploads=" $home/$(readlink "$home/media" || true) "
+for release in $serving; do
+  uploads="$uploads$(sed -n 's/^STAGETOOLS_MEDIA=//p' "$release.env" 2>/dev/null || true) "
+done
+for dir in "$home"/media-*; do
+  test "$live" != unknown || break
+  expr "${dir##*/media-}" : "$is_release\$" >/dev/null || continue
+  case $uploads in *" $dir "*) continue ;; esac
+  test -L "$dir" || as find "$dir" -mindepth 1 -delete || true
+  rm -rf -- "$dir"
+done
+
 oldest=$(ls | grep -x "${is_release}[.]manifest" | head -n 1)
 test -z "$oldest" || as find "$assets" ! -type d ! -newermt "@$(stat -c %.9Y "$oldest")" -delete || true
 

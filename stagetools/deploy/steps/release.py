@@ -56,8 +56,12 @@ def configuration(
     facts: Facts,
     release: str,
     data_dir: PurePosixPath,
+    media_dir: PurePosixPath | None = None,
 ) -> str:
-    """What compose.yaml's variables stand for in this release, whose database is in `data_dir`."""
+    """What compose.yaml's variables stand for in this release, whose database is in `data_dir`.
+
+    `media_dir` is for uploads that are not the installation's yet.
+    """
     config, layout = site.config, site.layout
     workers = config.workers or min(max(2, facts.cores), _MOST_WORKERS)
     values = {
@@ -76,6 +80,8 @@ def configuration(
         "STAGETOOLS_PROCESSES": config.processes,
         "STAGETOOLS_MEMORY": config.memory_bytes or facts.memory * 3 // 4,
     }
+    if media_dir:
+        values["STAGETOOLS_MEDIA"] = media_dir
     return "".join(f"{name}={value}\n" for name, value in values.items())
 
 
@@ -84,9 +90,10 @@ def configure(
     facts: Facts,
     release: str,
     data_dir: PurePosixPath,
+    media_dir: PurePosixPath | None = None,
 ) -> None:
     """Write the release's configuration beside its files."""
-    text = configuration(site, facts, release, data_dir)
+    text = configuration(site, facts, release, data_dir, media_dir)
     site.run(files.write_text(site.layout.compose_env(release)), stdin=text.encode())
 
 

@@ -52,8 +52,13 @@ class Session(Site):
 
 
 @contextmanager
-def open_session(to: Destination, *, shown: bool = False) -> Iterator[Session]:
-    """Connect to the stage's server, having verified its key."""
+def open_session(
+    to: Destination, *, shown: bool = False, aside: bool = False
+) -> Iterator[Session]:
+    """Connect to the stage's server, having verified its key.
+
+    `aside` is for a stage that a task only reads from, beside its own.
+    """
     terminal, layout = to.terminal, Layout(to.system)
     confirm = terminal.confirm if terminal.can_ask else None
     with terminal.step("Connect") if shown else nullcontext() as step:
@@ -66,7 +71,8 @@ def open_session(to: Destination, *, shown: bool = False) -> Iterator[Session]:
         if isinstance(terminal, DryTerminal):
             dry = DryHost(host, terminal, needs_sudo=host.needs_sudo)
             yield Session(dry, layout, to.config, terminal)
-            dry.end()
+            if not aside:
+                dry.end()
         else:
             yield Session(host, layout, to.config, terminal)
     finally:

@@ -5,13 +5,17 @@ from stagetools.deploy.layout import Layout
 from stagetools.deploy.shell import Command, looks, loosely, named, prints, sh
 
 __all__ = [
+    "count",
     "drill",
     "dump",
     "fetch",
     "key",
     "listed",
     "make",
+    "receive",
     "revive",
+    "send_database",
+    "send_uploads",
     "take",
     "uploads",
     "watch",
@@ -101,3 +105,31 @@ def revive(layout: Layout, release: str, backup: str) -> Command:
     return prints(
         loosely(_asked(layout, "revive", release, backup)), f"found={_EXAMPLE}"
     )
+
+
+# --- for a clone ------------------------------------------------------------------------------
+
+
+@named
+def count(layout: Layout) -> Command:
+    """Print what the live database and the uploads are."""
+    command = loosely(_asked(layout, "count"))
+    return prints(command, f"live={_EXAMPLE}\nuploads=0\nmoved=")
+
+
+@named
+def send_database(layout: Layout) -> Command:
+    """Print a consistent copy of the live database, byte for byte."""
+    return loosely(_asked(layout, "send", "database"))
+
+
+@named
+def send_uploads(layout: Layout) -> Command:
+    """Print the uploads as a tar file, without links."""
+    return loosely(_asked(layout, "send", "uploads"))
+
+
+@named
+def receive(layout: Layout, release: str) -> Command:
+    """Leave the release uploads of its own, as the tar file on standard input has them."""
+    return prints(_asked(layout, "receive", release), "received=0")

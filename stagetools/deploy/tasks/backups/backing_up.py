@@ -1,5 +1,6 @@
 """`inv backup` and `inv backups`: making backups, trying them, telling of them."""
 
+import re
 import shutil
 import tarfile
 import tempfile
@@ -27,6 +28,9 @@ __all__ = [
     "show_new_key",
     "verify",
 ]
+
+
+_MEDIA = re.compile(r"media(-\d{8}-\d{6}-[0-9a-z]+)?")
 
 
 def backup(session: Session) -> None:
@@ -155,8 +159,9 @@ def _unpack(archive: tarfile.TarFile, member: tarfile.TarInfo, to: Path) -> int:
 
 
 def _below_media(parts: tuple[str, ...]) -> tuple[str, ...]:
-    """Without the directory on the server; `media` is its name unless it is a link there."""
-    return parts[parts.index("media") + 1 :] if "media" in parts else parts
+    """Without the directory on the server: `media`, a clone's `media-…`, or where a link leads."""
+    places = [place for place, name in enumerate(parts) if _MEDIA.fullmatch(name)]
+    return parts[places[0] + 1 :] if places else parts
 
 
 def show_key(session: Session) -> None:

@@ -24,7 +24,13 @@ from stagetools.deploy.tasks.rollback import Restore
 from stagetools.deploy.tasks.session import Session, locked, utc_now
 from stagetools.errors import StageError, UsageError
 
-__all__ = ["Source", "refuse_others", "restore"]
+__all__ = [
+    "FromBackup",
+    "Source",
+    "differences",
+    "refuse_others",
+    "restore",
+]
 
 _SHOWN = 20  # tables whose rows would be others, at the most
 _MAGIC = b"SQLite format 3\0"
@@ -203,7 +209,7 @@ class FromBackup(Restore):
 
     def agree_to_lose(self) -> None:
         """Say what would be lost, by time and by rows, and ask."""
-        for line in _differences(self.live, self.found):
+        for line in differences(self.live, self.found):
             self.session.terminal.say(line)
         since = f"since {self.source.name} was copied"
         if self.source.at:
@@ -284,15 +290,17 @@ def _apps(names: Sequence[str]) -> set[str]:
     return {name.partition(".")[0] for name in names}
 
 
-def _differences(live: backup.Contents, found: backup.Contents) -> list[str]:
+def differences(
+    live: backup.Contents, found: backup.Contents, then: str = "then"
+) -> list[str]:
     """The tables whose rows would be others, the largest losses first."""
     tables = sorted({*live.tables, *found.tables})
     changes = [(live.tables.get(one), found.tables.get(one), one) for one in tables]
     others = [one for one in changes if one[0] != one[1]]
     others.sort(key=lambda one: (one[1] or 0) - (one[0] or 0))
     lines = [
-        f"{name}: {_rows(now)} now, {_rows(then)} then"
-        for now, then, name in others[:_SHOWN]
+        f"{name}: {_rows(now)} now, {_rows(other)} {then}"
+        for now, other, name in others[:_SHOWN]
     ]
     more = len(others) - _SHOWN
     return [*lines, f"and {more} more tables"] if more > 0 else lines
