@@ -1,7 +1,7 @@
 """`python bench/database/run.py`: the rendered site's database beside what others recommend.
 
-All sites run at once and are asked in turn, so that each meets the same noise: read every
-ratio, and no rate, as a promise. Needs the `dev` extra; with `postgresql` and PostgreSQL's
+All sites run at once and are asked in turn, in short portions, so that each meets the same
+noise: read every ratio, and no rate, as a promise. Needs the `dev` extra; with `postgresql` and PostgreSQL's
 server programs it has that column, too. Writes its tables into docs/benchmarks.md;
 `--rounds 1 --seconds 0.5 --no-write` is a quick look.
 """
@@ -29,6 +29,7 @@ from bench import report  # noqa: E402
 
 CLIENTS = (1, 8, 64)
 WRITERS = 8  # processes, of four threads each
+WRITING = 3.0  # seconds that they do so, in every third round
 
 
 @dataclass
@@ -78,16 +79,16 @@ class Bench:
             key = operation, clients, site.contender.name
             self.table[key].add(answers, self.cpu_of(site) - before)
 
-    def write(self, seconds: float, number: int) -> None:
+    def write(self, number: int) -> None:
         """So many writers without HTTP, by one contender after the other."""
         for site in in_turn(self.sites, number):
             if not site.contender.as_writers:
                 continue
-            words = "bench_writers.py", f"{WRITERS}", f"{seconds}"
+            words = "bench_writers.py", f"{WRITERS}", f"{WRITING}"
             processes = json.loads(site.python(*words))
             took = [one for process in processes for one in process["took"]]
             good = [one for one in took if one is not None]
-            answers = Answers(seconds, len(good), len(took) - len(good), good)
+            answers = Answers(WRITING, len(good), len(took) - len(good), good)
             used = sum(process["cpu"] for process in processes)
             self.table["writers", WRITERS * 4, site.contender.name].add(answers, used)
 
@@ -120,7 +121,8 @@ def measure(
             for operation in OPERATIONS:
                 for clients in CLIENTS:
                     bench.ask(operation, clients, seconds, number)
-            bench.write(seconds * 3, number)
+            if number % 3 == 0:
+                bench.write(number)
             print(f"round {number + 1} of {rounds}", file=sys.stderr, flush=True)
         return bench.table, limit(folder, seconds)
     finally:
@@ -132,8 +134,8 @@ def measure(
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=1.2, help="of a measurement")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--seconds", type=float, default=0.4, help="of a measurement")
     parser.add_argument("--no-write", action="store_true", help="only print")
     options = parser.parse_args()
     before = os.getloadavg()[0]
