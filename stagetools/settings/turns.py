@@ -83,7 +83,7 @@ class Connection(sqlite3.Connection):
     def __init__(self, database: Any, timeout: float = 5.0, **more: Any) -> None:
         super().__init__(database, timeout=min(timeout, POLITE), **more)
         self.timeout = timeout
-        self.line = line_of(os.fspath(database))
+        self.line = line_of(os.fsdecode(database))
 
     def cursor(self, factory: Any = sqlite3.Cursor) -> Any:
         return super().cursor(_taking_turns(factory))
@@ -103,10 +103,10 @@ class Connection(sqlite3.Connection):
             return super().executescript(script)
 
     def patiently(self, run: Callable[[], object]) -> None:
-        """Once more, until the timeout; a refused statement has changed nothing."""
-        deadline = monotonic() + self.timeout
-        while not _done(run, may_fail=monotonic() < deadline):
-            pass  # SQLite has slept
+        """Refused, it has changed nothing: SQLite itself waits then, where that can help."""
+        if not _done(run, may_fail=self.timeout > POLITE):
+            with self.waiting(self.timeout):
+                run()
 
     def in_turn(self, run: Callable[[], object]) -> None:
         """For a statement that begins to write."""
@@ -123,9 +123,8 @@ class Connection(sqlite3.Connection):
         """Until it has been done: nobody who came later goes first."""
         deadline = since + self.timeout
         while True:
-            late = (
-                monotonic() > deadline
-            )  # SQLite has the last word, and says the error
+            # at the end SQLite has the last word, and the error is its own
+            late = monotonic() > deadline
             ahead = self.line.ahead(since)
             if ahead and not late:
                 sleep(min(max(ahead / 2, BEHIND[0]), BEHIND[1]))

@@ -282,3 +282,27 @@ def test_djangos_writers_take_turns_and_nested_transactions_are_one(
     done = ready.run("-c", IN_DJANGO)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["200", "201", "stagetools.settings.turns"]
+
+
+def test_a_transaction_that_would_wait_for_ever_fails_at_once(
+    path: Path, holder: sqlite3.Connection
+) -> None:
+    """SQLite does not let one wait that has read: its snapshot would be too old."""
+    with closing(connect(path)) as database:
+        database.execute("BEGIN")
+        database.execute("SELECT * FROM line").fetchall()
+        begun = time.monotonic()
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            write(database, "late")
+        assert time.monotonic() - begun < 2
+
+
+def test_a_transaction_that_begins_without_a_lock_waits_as_ever(
+    path: Path, holder: sqlite3.Connection
+) -> None:
+    with closing(connect(path)) as database:
+        database.execute("BEGIN")
+        threading.Timer(0.3, holder.execute, ("COMMIT",)).start()
+        write(database, "a")
+        database.commit()
+    assert written(path) == ["a"]
