@@ -53,6 +53,7 @@ def site(machine, layout) -> Machine:
     own = machine.at(replica.own_dir(layout))
     own.mkdir(parents=True)
     text = replica._script(layout, URL, "")
+    (own / "ready").touch()
     (own / "replica.sh").write_text(
         PLACES.sub(lambda at: f"{machine.root}{at[0]}", text)
     )
@@ -89,6 +90,14 @@ def test_the_live_database_is_followed_and_that_once(site, layout) -> None:
     live = site.at(layout.data_dir)
     meta = site.at(layout.home) / "replica/data"
     assert follow(site, layout)[-1] == f"data={live} meta={meta} url={URL}"
+    assert follow(site, layout) == []
+
+
+def test_before_its_place_was_reached_nothing_asks_there_again_and_again(
+    site, layout
+) -> None:
+    """A failed deploy prunes, which lets a replica follow: this one is refused, and would be locked out."""
+    (site.at(replica.own_dir(layout)) / "ready").unlink()
     assert follow(site, layout) == []
 
 

@@ -7,6 +7,7 @@
 #   pause           let it write nothing: somebody copies the database's files
 #   watch           how it stands
 #   reach           can its place be read?
+#   end             end it, until the next deploy
 #   restore AT DIR  the database as it was at that moment, into a directory of the account's
 #
 # systemd runs `follow` whenever another release serves, and so it needs no task to be told of
@@ -66,6 +67,7 @@ make_room() { # what it remembers of other databases goes; whoever takes it over
 followed() { cut -d' ' -f1 "$own/follows" 2>/dev/null || true; }
 
 follow() {
+  test -e "$own/ready" || return 0 # its place was never reached, and whoever asks again and again is locked out
   for _ in 1 2 3; do # another one may serve by the time that it runs
     look_at_site || return 0
     want="$data $(sha256sum <"$env" | cut -c1-64)"
@@ -88,6 +90,7 @@ follow() {
 # While its place cannot be reached, what is to be sent waits on the disk: up to this, in kB. Then
 # that is forgotten; once the place is there again it gets the whole database.
 tend() {
+  look_at_site || return 0
   follow
   dir=$meta/${data##*/}
   used=$(as du -sk "$dir" 2>/dev/null | cut -f1) size=$(as du -sk "$data" 2>/dev/null | cut -f1)
@@ -174,6 +177,7 @@ case $what in
     "$what"
     ;;
   watch | reach) "$what" ;;
+  end) docker rm --force "$container" >/dev/null 2>&1 || true ;;
   restore)
     restore "$@" || {
       printf '%s\n' "${planned:-Litestream cannot read $url.}" | tail -n 1 | line >&2

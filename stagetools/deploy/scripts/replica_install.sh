@@ -29,7 +29,7 @@ install -d -m 0755 "$dir" "$dir/files"
 test -z "$directory" || own_place
 test "$(cat "$dir/url" 2>/dev/null || true)" = "$url" || rm -f "$dir/host_key"
 printf '%s' "$url" | put "$dir/url"
-rm -f "$dir/follows" # it is made anew
+rm -f "$dir/follows" "$dir/ready" "$dir/installed" # it is made anew
 (umask 077 && printf '%s' "$1" | put "$dir/replica.sh")
 printf '%s' "$2" | put "$dir/replica.yaml"
 printf '%s' "$3" | put "$dir/replica_place.yaml"
@@ -71,6 +71,7 @@ if test -n "$host" && ! test -s "$dir/host_key"; then
 else
   reach
 fi || {
+  sh "$dir/replica.sh" end
   test -z "$host" || echo "key=$(cat "$dir/files/ssh_key.pub")"
   printf '%s\n' "$said" | tail -n 3 >&2
   exit "$unreached"
@@ -105,5 +106,6 @@ END
 systemctl daemon-reload
 systemctl enable --quiet "$unit.path" "$unit.timer"
 systemctl restart "$unit.path" "$unit.timer"
+: >"$dir/ready"
 sh "$dir/replica.sh" follow
 printf '%s\n' "$digest" | put "$dir/installed"
