@@ -2,6 +2,7 @@
 
 import re
 import time
+from dataclasses import dataclass
 
 import pytest
 
@@ -9,7 +10,7 @@ from tests.server.browser import Browser
 from tests.server.changes import serving, stored, take_load
 from tests.server.load import Load
 from tests.server.machines import Server, docker
-from tests.server.project import Project
+from tests.server.project import Done, Project
 
 DOMAIN = "mysite.test"
 HOME = "/home/mysite_prod"
@@ -37,10 +38,9 @@ def keeper(new_server) -> Server:
     return server
 
 
-def aim(project: Project, server: Server, keeper: Server) -> None:
+def aim(project: Project, server: Server, place: str) -> None:
     """What the owner writes into deploy.toml."""
     project.target(server, domain=DOMAIN)
-    place = f"sftp:keeper@{keeper.address}:/home/keeper/there"
     text = project.read("deploy.toml")
     project.write("deploy.toml", f'{text}\n[stages.prod.backup]\nto = "{place}"\n')
 
@@ -69,61 +69,78 @@ def destroy(server: Server) -> None:
     docker("kill", server.container)
 
 
-def test_a_destroyed_server_s_site_is_back_from_a_repository_elsewhere(
-    new_server, new_project, keeper
-) -> None:
-    server, project = new_server("lost", with_docker=True), new_project()
-    aim(project, server, keeper)
-    take_load(project)
-    project.deploy()
-    let_in(keeper, project.inv("backup").text)
+@dataclass
+class Lost:
+    """What there was on a server that is gone."""
+
+    project: Project
+    key: str
+    session: str
+    upload: str
+    written: dict[str, float]  # when each acknowledged row was, by the monotonic clock
+    began: float  # the last backup
+
+    def judge(self, fresh: Server, back: Done) -> None:
+        """All of it is there again but for what came after that backup; and backups go on."""
+        assert back.status == 0, str(back)
+        assert self.key not in back.text
+        assert "what was written after that is lost" in " ".join(back.text.split())
+        there = stored(fresh)
+        lost = [at for name, at in self.written.items() if name not in there]
+        assert not [at for at in lost if at < self.began], "from before the backup"
+        print(f"{len(lost)} of {len(self.written)} acknowledged writes lost")  # noqa: T201
+        assert is_logged_in(fresh, self.session)
+        assert fresh.run(f"sha256sum <{HOME}/media/large") == self.upload
+        assert serving(fresh, "mysite_prod") in self.project.inv("status").text
+        again = self.project.inv("backup")  # with the same key, into the same place
+        assert again.status == 0, str(again)
+        words = " ".join(again.text.split())
+        assert re.search(r"; \d+[.]?\d* kB of it new", words), "all was stored again"
+        assert self.project.inv("status").status == 0
+
+
+def lose(project: Project, server: Server) -> Lost:
+    """Let it be destroyed while visitors write, some seconds after a backup began."""
     key = project.inv("backup", "--key").text.strip()
     session = log_in(server)
     assert is_logged_in(server, session)
     assert not is_logged_in(server, "other")
-    server.run(
-        f"head -c 3000000 /dev/urandom >{HOME}/media/large; chown mysite_prod: {HOME}/media/large"
-    )
-    upload = server.run(f"sha256sum <{HOME}/media/large")
+    file = f"{HOME}/media/large"
+    server.run(f"head -c 3000000 /dev/urandom >{file}; chown mysite_prod: {file}")
+    upload = server.run(f"sha256sum <{file}")
     with Load(server.address, DOMAIN, rates=RATES) as load:
         time.sleep(2)
         began = time.monotonic()
         made = project.inv("backup")
-        took = time.monotonic() - began
+        ended = time.monotonic()
         assert made.status == 0, str(made)
         time.sleep(2)
-        destroyed = time.monotonic()
         destroy(server)
+    print(f"the last backup took {ended - began:.1f} s")  # noqa: T201
     written = {row[0]: row[2] for row in load.report["acknowledged"]}
-    assert max(written.values()) > began + took  # it was in the midst of them
+    assert max(written.values()) > ended  # it was in the midst of them
+    return Lost(project, key, session, upload, written, began)
+
+
+def test_a_destroyed_server_s_site_is_back_from_a_repository_elsewhere(
+    new_server, new_project, keeper
+) -> None:
+    server, project = new_server("lost", with_docker=True), new_project()
+    place = f"sftp:keeper@{keeper.address}:/home/keeper/there"
+    aim(project, server, place)
+    take_load(project)
+    project.deploy()
+    let_in(keeper, project.inv("backup").text)
+    lost = lose(project, server)
 
     fresh = new_server("fresh", with_docker=True)
-    aim(project, fresh, keeper)
-    refused = project.inv("deploy", "--restore", stdin=f"{key}\n")
+    aim(project, fresh, place)
+    refused = project.inv("deploy", "--restore", stdin=f"{lost.key}\n")
     assert refused.status == 1, str(refused)
     let_in(keeper, refused.text)
     wrong = project.inv("deploy", "--restore", stdin="another one\n")
     assert (wrong.status, "The key does not open" in wrong.text) == (1, True), str(
         wrong
     )
-    back = project.inv("deploy", "--restore", stdin=f"{key}\n")
-    assert back.status == 0, str(back)
-    assert key not in back.text
-    assert "what was written after that is lost" in " ".join(back.text.split())
-
-    there = stored(fresh)
-    lost = {name: at for name, at in written.items() if name not in there}
-    assert not [at for at in lost.values() if at < began], "from before the backup"
-    print(f"destroyed {destroyed - began:.1f} s after the last backup began, which took"  # noqa: T201
-          f" {took:.1f} s: {len(lost)} of {len(written)} acknowledged writes lost")  # fmt: skip
-    assert is_logged_in(fresh, session)
-    assert fresh.run(f"sha256sum <{HOME}/media/large") == upload
-    assert serving(fresh, "mysite_prod") in project.inv("status").text
-
-    again = project.inv("backup")  # with the same key, into the same place
-    assert again.status == 0, str(again)
-    new = re.search(r"; (\d+[.]?\d*) (kB|MB) of it new", " ".join(again.text.split()))
-    assert new, str(again)
-    assert new[2] == "kB", "the upload was stored again"
-    assert project.inv("status").status == 0
-    assert project.inv("deploy", "--restore", stdin=f"{key}\n").status == 2
+    lost.judge(fresh, project.inv("deploy", "--restore", stdin=f"{lost.key}\n"))
+    assert project.inv("deploy", "--restore", stdin=f"{lost.key}\n").status == 2

@@ -222,6 +222,9 @@ sftp() {
 
 remote() { elsewhere --repo "$to" "$@"; }
 
+# restic itself tries for a quarter of an hour, where a bucket does not exist or a host is silent.
+opened() { { patience=120 remote cat config "$@" >/dev/null; } 2>&1; }
+
 elsewhere() {
   (
     cd "$inside"
@@ -230,17 +233,17 @@ elsewhere() {
     export RESTIC_PASSWORD RESTIC_FROM_PASSWORD HOME GOMAXPROCS
     credentials
     case $to in sftp:*) set -- -o "sftp.command=$(sftp)" "$@" ;; esac
-    as timeout 5h nice -n 19 restic --cache-dir cache "$@"
+    as timeout "${patience:-5h}" nice -n 19 restic --cache-dir cache "$@"
   )
 }
 
 send_elsewhere() {
   test -n "$to" || return 0
-  if ! why=$(remote cat config 2>&1 >/dev/null); then
+  if ! why=$(opened); then
     case $why in
       *"wrong password"*) fail "The backup is on the server, but $to has another key. If that is of a lost server: inv remove, then inv deploy --restore." ;;
     esac
-    remote init --quiet --from-repo repository --copy-chunker-params || fail "The backup is on the server, but $to cannot be reached$(hint)"
+    patience=300 remote init --quiet --from-repo repository --copy-chunker-params || fail "The backup is on the server, but $to cannot be reached$(hint)"
   fi
   remote unlock --quiet || true # of one that was cut off; else the next line says why
   remote copy --quiet --from-repo repository --host "$name" >&2 ||
@@ -402,7 +405,7 @@ fetch() {
   trap 'rm -f "$vault/key.given"' EXIT
   printf '%s\n' "$given" | sed -n 1p | tr -d '\n' >"$key"
   given=$(printf '%s\n' "$given" | sed 1d)
-  why=$(remote cat config --no-lock 2>&1 >/dev/null) || refuse_place
+  why=$(opened --no-lock) || refuse_place
   if test -e "$inside/repository/config" && ! cmp -s "$key" "$vault/key"; then
     fail "The server has backups of its own, with another key: remove the installation first (inv remove)."
   fi
