@@ -74,7 +74,8 @@ class Writer(threading.Thread):
 
     def run(self) -> None:
         try:
-            write(self.database, self.name)
+            with closing(self.database):
+                write(self.database, self.name)
         except sqlite3.Error as error:
             self.failure = error
 
