@@ -125,7 +125,8 @@ def load(path: Path, operation: str, clients: int, seconds: float) -> Answers:
                 answers.bad += status != 200
                 if now < end:
                     client.send(selector)
-                else:
+                else:  # and look at it no more: the server will close it, which is no answer
+                    client.close(selector)
                     due -= 1
         for client in crowd:
             client.close(selector)
