@@ -24,8 +24,6 @@ REPOSITORY = Path(__file__).parents[2]
 sys.path[:0] = [str(REPOSITORY), str(Path(__file__).parent)]
 
 from bench import report  # noqa: E402
-from stagetools.deploy.layout import Layout  # noqa: E402
-from stagetools.utils import get_expected_system_from_name  # noqa: E402
 from tests.server import machines  # noqa: E402
 from tests.server.machines import Server  # noqa: E402
 from tests.server.project import Project  # noqa: E402
@@ -39,9 +37,10 @@ PARTS = {
 }
 _STATS = "cat /proc/[0-9]*/stat 2>/dev/null || true"
 ALONE = """
-import http.client, socket, sys
+import http.client, os, socket, sys
 from concurrent.futures import ThreadPoolExecutor
-path, target, clients, requests = sys.argv[1:3] + list(map(int, sys.argv[3:]))
+path = os.environ["STAGETOOLS_BIND"].removeprefix("unix:")
+target, clients, requests = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 class Connection(http.client.HTTPConnection):
     def connect(self):
         self.sock = socket.socket(socket.AF_UNIX)
@@ -116,12 +115,11 @@ def measure(server: Server, requests: int) -> dict[str, Found]:
     """For the page and the file: both ways, and for each of these the parts' milliseconds."""
     page = plain(Connection(server), "/")
     targets = {"the first page": "/", "a hashed file": file_in(page)}
-    socket = str(Layout(get_expected_system_from_name("mysite_prod")).current)
     found: dict[str, dict[str, dict[str, list[float]]]] = {}
     for what, target in targets.items():
         ways = {
             "whole": lambda target=target: by_proxy(server, target, requests),
-            "alone": lambda target=target: alone(server, socket, target, requests),
+            "alone": lambda target=target: alone(server, target, requests),
         }
         found[what] = {way: defaultdict(list) for way in ways}
         for number in range(ROUNDS + 1):
@@ -167,8 +165,11 @@ def by_proxy(server: Server, target: str, requests: int) -> None:
         list(pool.map(ask, range(CLIENTS)))
 
 
-def alone(server: Server, socket: str, target: str, requests: int) -> None:
-    words = ["python3", "-", socket, target, str(CLIENTS), str(requests)]
+def alone(server: Server, target: str, requests: int) -> None:
+    """By a client in the site's own container, where Python is for certain."""
+    name = "docker ps -q --filter label=stagetools.system=mysite_prod"
+    inner = ["docker", "exec", "-i", server.run(name), "python", "-"]
+    words = [*inner, target, str(CLIENTS), str(requests)]
     machines.docker("exec", "-i", server.container, *words, stdin=ALONE)
 
 
