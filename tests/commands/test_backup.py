@@ -120,12 +120,13 @@ def watch(machine: Machine, layout):
 
 
 def spoil(machine: Machine, layout) -> None:
-    """As a disk does that loses a sector of each file."""
+    """As a disk does that decays: a byte of each sector, for a pack holds many files."""
     for pack in machine.at(layout.vault_dir / "inside/repository/data").rglob("*"):
         if pack.is_file():
             pack.chmod(0o600)
             data = bytearray(pack.read_bytes())
-            data[len(data) // 3] ^= 0xFF
+            for place in range(min(256, len(data) - 1), len(data), 512):
+                data[place] ^= 0xFF
             pack.write_bytes(data)
 
 
