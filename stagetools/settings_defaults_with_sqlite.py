@@ -8,7 +8,6 @@ SQLITE_SYNCHRONOUS   NORMAL: a power cut may undo the last commits, never corrup
 import sys
 from contextlib import suppress
 
-from stagetools.settings import turns
 from stagetools.settings_defaults import *
 
 DATABASE_PATH = CONFIG.directory("DATABASE_PATH", SYSTEM.database_sqlite_path)
@@ -32,7 +31,6 @@ DATABASES = {
         "CONN_MAX_AGE": 0 if SYSTEM.asgi_module in sys.modules else None,
         "OPTIONS": {
             "timeout": 10,  # seconds that a writer waits for its turn
-            "factory": turns.Connection,  # in which no later one goes first for long
             # a transaction that reads first and then writes would fail without waiting
             "transaction_mode": "IMMEDIATE",
             "init_command": "; ".join(_PRAGMAS),

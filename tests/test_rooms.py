@@ -42,7 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__main__": FINDING | {"naming.comparison", "naming.inspection"},
     "secret_key": NAMING | {"config"},
     "settings_defaults": DEFAULTS,
-    "settings_defaults_with_sqlite": {"settings_defaults", "settings.turns"},
+    "settings_defaults_with_sqlite": {"settings_defaults"},
     "settings_defaults_with_postgresql": {"settings_defaults"},
     "gunicorn_conf": {"settings.logs", "static"},
     "serving": NAMING,
@@ -62,7 +62,6 @@ MAY_IMPORT: dict[str, set[str]] = {
     "settings.csp": {"errors"},
     "settings.logs": NAMING | {"config"},
     "settings.mail": NAMING | {"config"},
-    "settings.turns": set(),
     # around the site, in the web container
     "web.bodies": set(),
     "web.rehearsal": set(),

@@ -81,7 +81,6 @@ DATABASES = dict.fromkeys(
     [
         "db.sqlite3",
         "data/shop.sqlite3-wal",
-        "shop.sqlite3-turns",
         "x.sqlite",
         "x.db",
         "x.db-journal",

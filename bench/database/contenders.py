@@ -2,12 +2,16 @@
 
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 
 CORES = os.cpu_count() or 2
 """gunicorn's documentation recommends twice as many workers, and one more."""
 OURS_NAME = "ours"
-BUSY_HANDLER = """
-del DATABASES["default"]["OPTIONS"]["factory"]
+TURNS = f"""
+import sys
+sys.path.append({str(Path(__file__).parent)!r})
+import turns
+DATABASES["default"]["OPTIONS"]["factory"] = turns.Connection
 """
 DJANGOS_DEFAULT = """
 DATABASES = {
@@ -50,7 +54,7 @@ class Contender:
 
 ALL = (
     Contender(OURS_NAME, "", as_writers=True),
-    Contender("SQLite's waiting", BUSY_HANDLER, over_http=False, as_writers=True),
+    Contender("taking turns", TURNS, over_http=False, as_writers=True),
     Contender("ours, FULL", "", environment={"SQLITE_SYNCHRONOUS": "FULL"}),
     Contender("Django's defaults", DJANGOS_DEFAULT),
     Contender("the usual list", USUAL_LIST, USUAL_WORKERS),

@@ -8,7 +8,7 @@ from stagetools.errors import StageError
 
 __all__ = ["SUFFIXES", "copy", "integrity", "remove", "settle"]
 
-SUFFIXES = ("", "-wal", "-shm", "-journal", "-turns")
+SUFFIXES = ("", "-wal", "-shm", "-journal")
 _WAIT = 60  # seconds for a lock that the live database's writers hold
 
 

@@ -32,7 +32,7 @@ Member = tuple[tarfile.TarInfo, bytes]
 _SECRETS = re.compile(r"(?:^|/)\.env(?:\..*)?$")
 _BUT = re.compile(r"(?:^|/)\.env\.(?:example|sample|template)$")
 # Only what git tracks is meant to travel: others are what the site on this machine wrote.
-_DATABASE = re.compile(r"\.(?:sqlite3?|db)(?:-(?:wal|shm|journal|turns))?$")
+_DATABASE = re.compile(r"\.(?:sqlite3?|db)(?:-(?:wal|shm|journal))?$")
 _BUNDLE = re.compile(r"\.(?:p12|pfx|jks|keystore)$")
 _KEY_FILE = re.compile(
     r"(?:^|/)(?:.*\.(?:pem|key|ppk)|id_(?:rsa|dsa|ecdsa|ed25519)(?:\..*)?)$"
