@@ -150,16 +150,16 @@ restore() {
   copy=$2
   set -- "$1" -timestamp "$1"
   if ! plan -timestamp "$1"; then
+    first=$(began)
+    if test -n "$first" && test "$(printf '%s\n' "$1" "$first" | sort | head -n 1)" = "$1"; then
+      planned="the replica begins at $(echo "$first" | tr TZ '  ')UTC."
+      return 1
+    fi
     case $planned in
       *"timestamp does not exist"*) ;;
       *"no backups found"* | *"no matching backup"*) planned="nothing has been sent to $url yet." && return 1 ;;
       *) return 1 ;;
     esac
-    first=$(began)
-    if test "$(printf '%s\n' "$1" "${first:-9}" | sort | head -n 1)" = "$1"; then
-      planned="the replica begins at $(echo "$first" | tr TZ '  ')UTC."
-      return 1
-    fi
     set -- "$1"
     plan || return 1
   fi
