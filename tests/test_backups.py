@@ -84,6 +84,7 @@ def test_what_can_be_meant_is_taken(tmp_path, every: str) -> None:
     [
         ('evry = "1 day"', "[stages.prod] of deploy.toml has a key that is not known"),
         ("keep = { years = 1 }", "not known: years"),
+        ('to = "rest:https://me:secret@host/"', "has a password, which everybody would see"),
         ('to = "/mnt/disk"', "is a restic repository elsewhere; not '/mnt/disk'"),
         ("keep = 7", "keep in backup in [stages.prod] of deploy.toml must be a table"),
         ("keep = { days = -1 }", "keep.days in backup in [stages.prod]"),

@@ -76,6 +76,12 @@ class Backup:
                 f"to in {where} is a restic repository elsewhere; not {self.to!r}.",
                 remedy='Write to = "sftp:user@host:/folder", or to = "s3:https://server/bucket".',
             )
+        if re.search(r"//[^/]*:[^/]*@", self.to):
+            raise ConfigError(
+                f"to in {where} has a password, which everybody would see.",
+                remedy="Write to without it, and type inv env.set RESTIC_REST_USERNAME"
+                " RESTIC_REST_PASSWORD.",
+            )
         if not any(getattr(self.keep, unit) for unit in _MOST):
             raise ConfigError(
                 f"keep in {where} keeps no backup.", remedy="Write keep = { days = 7 }."

@@ -474,6 +474,8 @@ def test_every_kind_is_listed_the_newest_first(site, layout) -> None:
     for name in ("before-R2", "replaced-20260131-080000-data"):
         (site.at(layout.backups_dir) / f"{name}.sqlite3").write_text("12345")
         os.utime(site.at(layout.backups_dir) / f"{name}.sqlite3", (0, len(name)))
+    for forged in ("before-x\nfile=1", 'before-x\nsnapshots=[{"id": "x"}]\n'):
+        (site.at(layout.backups_dir) / f"{forged}.sqlite3").touch()
     name = made(site, layout)["made"]
     site.run(repository.drill(layout))
     entries = steps.listed(Site(site, layout, CONFIG))

@@ -128,6 +128,20 @@ def test_it_may_do_no_more_than_it_needs(server, project) -> None:
     uid = server.run(f"echo $(id -u {NAME}):$(id -g {NAME})")
     assert said == f"{uid} [ALL] 268435456 500000000 true"
     assert "SECRET_KEY" not in server.run(f"docker inspect {REPLICA}")
+    assert server.run(f"stat -c '%a %U' {OWN}") == "700 root"
+
+
+def test_a_directory_of_somebody_else_is_no_place(server, project, place) -> None:
+    url, config = f"sftp://root@{place.address}/srv/mysite", project.read("deploy.toml")
+    before = server.run("stat -c '%a %U' /etc/ssh")
+    project.write("deploy.toml", config.replace(url, "file:///etc/ssh"))
+    refused = project.inv("deploy")
+    project.write("deploy.toml", config)
+    assert refused.status == 1, str(refused)
+    assert "/etc/ssh has files of somebody else" in " ".join(refused.text.split())
+    assert server.run("stat -c '%a %U' /etc/ssh") == before
+    project.deploy()
+    assert well(project).status == 0
 
 
 def test_no_task_stands_in_its_way_nor_it_in_theirs(server, project) -> None:

@@ -120,6 +120,14 @@ def tar(files: dict[str, bytes]) -> str:
     return made.getvalue().decode("latin-1")
 
 
+@pytest.mark.parametrize("part", ["..\\x.bat", "C:x", "a\nb"])
+def test_some_names_lead_away_on_windows_alone(part: str) -> None:
+    assert backing_up.leads_away(part, on_windows=True)
+    assert not backing_up.leads_away(part, on_windows=False)
+    assert backing_up.leads_away("..", on_windows=False)
+    assert not backing_up.leads_away("cat.png", on_windows=True)
+
+
 def test_a_backup_comes_as_plain_files_and_nothing_leads_out_of_them(
     desk, tmp_path
 ) -> None:

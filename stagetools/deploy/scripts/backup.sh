@@ -306,7 +306,8 @@ list() {
   printf 'snapshots=%s\n' "$there"
   sed -n 's/^/drilled=/p' "$vault/drilled" 2>/dev/null || true
   ! test -s "$vault/sent" || echo "sent=$(cat "$vault/sent")"
-  (cd / && as find "$home/backups" -maxdepth 1 -type f '(' -name 'before-*.sqlite3' -o -name 'replaced-*.sqlite3' ')' \
+  (cd / && as find "$home/backups" -maxdepth 1 -type f -regextype posix-egrep \
+    -regex '.*/(before|replaced)-[-0-9A-Za-z]*[.]sqlite3' \
     -printf 'file=%s %T@ %f\n') || true
 }
 

@@ -22,10 +22,15 @@ own_place() {
     fi
   done
   test ! -L "$directory" || { echo "$directory is a link." >&2 && exit "$unreached"; }
+  if test -d "$directory" && test "$(stat -c %U "$directory")" != "$user" && test -n "$(ls -A "$directory")"; then
+    echo "$directory has files of somebody else: name an empty or a new directory." >&2
+    exit "$unreached"
+  fi
   install -d -o "$user" -g "$user" -m 0700 "$directory"
 }
 
-install -d -m 0755 "$dir" "$dir/files"
+install -d -m 0700 "$dir" # no path leads the account to its key: the engine mounts that
+install -d -m 0755 "$dir/files"
 test -z "$directory" || own_place
 test "$(cat "$dir/url" 2>/dev/null || true)" = "$url" || rm -f "$dir/host_key"
 printf '%s' "$url" | put "$dir/url"

@@ -1,5 +1,6 @@
 """`inv backup` and `inv backups`: making backups, trying them, telling of them."""
 
+import os
 import re
 import shutil
 import tarfile
@@ -145,7 +146,7 @@ def _unpack(archive: tarfile.TarFile, member: tarfile.TarInfo, to: Path) -> int:
     """`now/…` as it is, and below `media/` what has another path: the uploads."""
     place = PurePosixPath("/") / member.name
     parts = place.parts[1:]
-    if not member.isfile() or ".." in parts:
+    if not member.isfile() or any(leads_away(part) for part in parts):
         return 0
     parts = parts[1:] if parts[0] == "now" else ("media", *_below_media(parts))
     path = to.joinpath(*parts)
@@ -156,6 +157,13 @@ def _unpack(archive: tarfile.TarFile, member: tarfile.TarInfo, to: Path) -> int:
         path.chmod(0o600)
         shutil.copyfileobj(content, file)
     return 1
+
+
+def leads_away(part: str, *, on_windows: bool = os.name == "nt") -> bool:
+    """Whether a part of a path leaves its directory."""
+    return part == ".." or (
+        on_windows and bool(re.search(r"[\\:]|[^ -\U0010ffff]", part))
+    )
 
 
 def _below_media(parts: tuple[str, ...]) -> tuple[str, ...]:
