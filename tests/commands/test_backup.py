@@ -466,6 +466,27 @@ def test_what_is_no_place_for_a_lost_site_or_none_of_its_backups_is_refused(
         assert live.execute("SELECT count(*) FROM entry").fetchone() == (3,)
 
 
+@pytest.mark.skipif(
+    subprocess.run(["unshare", "--mount", "true"], check=False).returncode != 0,
+    reason="no right to mount, as root has it",
+)
+def test_what_reads_uploads_follows_no_link_however_late_it_is_put_there(
+    site, layout
+) -> None:
+    """By a path that was a directory's when it was found: no program looks again."""
+    set_up(site, layout)
+    media = site.at(layout.media_dir)
+    (media / "away").symlink_to(site.at(layout.vault_dir))
+    functions = site.at(setup.script_path(layout)).read_text().split("what=$1")[0]
+    read = f"{functions}\nuploads='{media}'\ntied cat '{media}/away/key' '{media}/a/upload'"
+    done = subprocess.run(
+        ["sh", "-c", read], env=site.environment, capture_output=True, check=False
+    )
+    assert done.stdout == (media / "a/upload").read_bytes()
+    assert b"Too many levels of symbolic links" in done.stderr
+    assert not [line for line in Path("/proc/mounts").read_text().splitlines() if str(media) in line]  # fmt: skip
+
+
 # --- listed, tried ------------------------------------------------------------------------
 
 
