@@ -74,7 +74,7 @@ def test_on_a_bare_server_every_step_of_a_first_deploy_is_told(
             "Migrate",
             "Start",
         ),
-        *("Switch", "Drain", "Prune", "Visit", "Backups"),
+        *("Switch", "Drain", "Prune", "Backups", "Visit"),
     ]
     for word in ("docker.io", "useradd", "caddy validate", " up --detach", "next.sock"):
         assert word in done.text

@@ -97,17 +97,25 @@ def test_a_first_deploy_on_a_bare_server(desk, bare, ready) -> None:
     ran = deploy(first)
     assert first.steps == [
         *("Docker", "Account", "Upload", "Build", "Migrate", "Start"),
-        *("Switch", "Drain", "Prune", "Visit", "Backups"),
+        *("Switch", "Drain", "Prune", "Backups", "Visit"),
     ]
     assert ran == [
         *("server.install", "server.daemon_json", "server.set_engine"),
         *("compose.write_overlays", "server.ensure_account"),
         *("server.look", "files.receive_tree", "compose.build", "database.migrate"),
-        *(*ASKED, *LIVE[:3], "releases.prune", "proxy.visit", "backup.setup.install"),
+        *(*ASKED, *LIVE[:3], "releases.prune", "backup.setup.install", "proxy.visit"),
     ]
     assert first.written.migrations == ("shop.0002",)
     assert first.world.visitors == first.deployed.name
     assert first.deployed.is_first
+
+
+def test_backups_and_their_key_do_not_wait_for_a_certificate(desk, ready) -> None:
+    said = {"proxy.visit": failure("tls\n"), "backup.setup.install": "key\n"}
+    early = desk(ready, said=said)
+    deploy(early, "does not answer over https")
+    assert early.steps[-2:] == ["Backups", "✗ Visit"]
+    assert "inv backup --key prints it." in early.output.getvalue()
 
 
 def test_a_proxy_that_is_missing_is_made(desk, ready) -> None:

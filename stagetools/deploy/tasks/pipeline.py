@@ -60,8 +60,6 @@ def deploy(
             change = (make or Deploy)(session, held, facts, root, tree.result())
             change.allow_breaking = allow_breaking
             change.run()
-            if change.has_new_key and not terminal.dry:
-                backing_up.show_new_key(session)
     done = f"{time.monotonic() - started:.1f} s"
     if change.live_at:
         live = f"{change.live_at - started:.1f} s"
@@ -102,7 +100,8 @@ class Deploy(OnCopy):
     def run(self) -> None:
         """Every step in its order."""
         if self.nothing_changed():
-            self.keep_copies()
+            self.keep_backups()
+            self.keep_replica()
             return
         preflight.refuse_taken_domains(self.session, self.facts)
         preflight.refuse_full_disk(self.facts)
@@ -113,16 +112,22 @@ class Deploy(OnCopy):
             self.step("Upload", self.upload)
             self.step("Build", self.build)
             self.serve()
+        self.keep_backups()  # before what fails while a domain has no certificate yet
         if set(self.session.config.domains) - set(self.facts.domains):
             self.step("Visit", self.visit)
-        self.keep_copies()
+        self.keep_replica()  # after it: a new place refuses until it knows the site's key
 
-    def keep_copies(self) -> None:
-        """Set backups and replica up as deploy.toml says: last, for the site does not wait for that."""
+    def keep_backups(self) -> None:
+        """Set them up as deploy.toml says; the site serves, and does not wait for that."""
         if not backup.is_set_up(self.session, self.facts):
             with self.undone_on_failure():
                 self.step("Backups", self.backups)
             self.has_new_backups = True
+            if self.has_new_key and not self.session.terminal.dry:
+                backing_up.show_new_key(self.session)  # now: what follows may fail
+
+    def keep_replica(self) -> None:
+        """The same for a replica."""
         if not replica.is_set_up(self.session, self.facts):
             with self.undone_on_failure():
                 self.step("Replica", self.replica)
