@@ -35,8 +35,10 @@ case "$*" in
   *"-dry-run"*"-timestamp "*"T09:41:15Z"*) cat "$here/plan" ;;
   *"-dry-run"*"-timestamp "*) echo "Error: timestamp does not exist" >&2; exit 1 ;;
   *"-dry-run"*) cat "$here/plan" ;;
+  *" litestream restore "*) test ! -e "$here/full" || { echo "no space left on device" >&2; exit 1; } ;;
   "rm --force"*) rm -f "$here/state" ;;
   "pause "*-replica) echo paused >"$here/state" ;;
+  "unpause "*-replica) echo running >"$here/state" ;;
 esac
 """
 
@@ -143,12 +145,30 @@ def test_a_link_of_the_sites_making_is_not_followed(site, layout) -> None:
 
 
 def test_whoever_freezes_the_site_stops_its_replica_from_writing(site, layout) -> None:
+    site.at(layout.hold_file).write_text("c1 R1\n")
     site.run(compose.freeze(layout, "c1"))
     assert site.said[-1].startswith("docker ps")  # there is none yet
+    site.at(layout.hold_file).unlink()
     follow(site, layout)
+    site.at(layout.hold_file).write_text("c1 R1\n")
     site.run(compose.freeze(layout, "c1"))
     assert site.said[-1] == "docker pause shop-prod-replica"
     assert follow(site, layout) == []
+    assert "docker unpause shop-prod-replica" not in site.said
+
+
+def test_whoever_freezes_it_too_late_pauses_nothing(site, layout) -> None:
+    follow(site, layout)
+    site.run(compose.freeze(layout, "c1"))
+    assert "docker pause shop-prod-replica" not in site.said
+
+
+def test_a_replica_that_was_left_paused_goes_on(site, layout) -> None:
+    follow(site, layout)
+    (site.root / "state").write_text("paused\n")
+    assert follow(site, layout) == []
+    assert "docker unpause shop-prod-replica" in site.said
+    assert (site.root / "state").read_text() == "running\n"
 
 
 def test_a_database_is_let_go_before_its_files_are_kept(site, layout) -> None:
@@ -210,3 +230,37 @@ def test_a_moment_that_is_not_there_is_refused(
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].strip() == said
     assert "-dry-run" in [line for line in site.said if " restore " in line][-1]
+
+
+def test_a_restore_that_fails_after_all_says_why(site, layout) -> None:
+    for name, text in {"ltx": LTX, "plan": PLAN, "full": ""}.items():
+        (site.root / name).write_text(text)
+    done = asked(site, layout, "restore", "2026-11-26T09:41:15Z", "/to")
+    assert done.returncode == 1
+    assert "copied=" not in done.stdout
+    assert done.stderr.splitlines()[-1].strip() == "no space left on device"
+
+
+@pytest.mark.parametrize("url", [URL, "s3://other/shop"])
+def test_a_place_that_is_away_ends_no_replica_that_goes_there(
+    site, layout, url: str
+) -> None:
+    """Only one that goes elsewhere, which nobody wants any more."""
+    for name in ("chown", "systemctl"):
+        site.program(name, "exit 0")
+    site.at("/etc/systemd/system").mkdir(parents=True)
+    own = site.at(replica.own_dir(layout))
+    (own / "url").write_text(URL)
+    (own / "installed").write_text("of the version before\n")
+    follow(site, layout)
+    done = site.attempt(replica.install(layout, url))
+    assert done.returncode == replica.UNREACHED, done.stderr
+    stays = url == URL
+    assert (site.root / "state").exists() == stays
+    assert (own / "ready").exists() == stays
+    assert (own / "installed").exists() == stays
+    (site.root / "ltx").write_text(LTX)
+    site.run(replica.install(layout, url))  # the place is back: it is made anew
+    started = [line for line in site.said if line.startswith("data=")]
+    assert (len(started), started[-1].endswith(f"url={url}")) == (2, True)
+    assert (own / "installed").read_text() == f"{replica.digest(layout, url)}\n"

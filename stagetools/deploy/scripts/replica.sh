@@ -71,7 +71,11 @@ follow() {
   for _ in 1 2 3; do # another one may serve by the time that it runs
     look_at_site || return 0
     want="$data $(sha256sum <"$env" | cut -c1-64)"
-    case $(state) in
+    found=$(state)
+    if test "$found" = paused && test "$(followed)" = "$data" && ! test -e "$base.hold"; then
+      docker unpause "$container" >/dev/null || true # whoever copied it was cut off
+    fi
+    case $found in
       running | restarting | paused) test "$(cat "$own/follows" 2>/dev/null)" != "$want" || return 0 ;;
     esac
     if test "$(followed)" = "$data"; then
@@ -102,6 +106,7 @@ tend() {
 }
 
 pause() {
+  test -e "$base.hold" || return 0 # its visitors were let go meanwhile, and nobody would end it
   case $(state) in
     running) docker pause "$container" >/dev/null ;;
     restarting) docker kill "$container" >/dev/null ;;
@@ -164,8 +169,10 @@ restore() {
     plan || return 1
   fi
   shift
-  litestream restore -config /replica/litestream.yaml "$@" -o "/copy/$database" "/live/$database" >&2
-  printf '%s\n' "$planned" | sed -n 's/.*"timestamp": "\([-0-9]*T[:0-9]*\)[.0-9]*Z".*/copied=\1Z/p' | sort | tail -n 1
+  found=$planned
+  # whoever asks whether we fail has switched `set -e` off
+  planned=$(litestream restore -config /replica/litestream.yaml "$@" -o "/copy/$database" "/live/$database" 2>&1) || return 1
+  printf '%s\n' "$found" | sed -n 's/.*"timestamp": "\([-0-9]*T[:0-9]*\)[.0-9]*Z".*/copied=\1Z/p' | sort | tail -n 1
 }
 
 what=$1

@@ -32,9 +32,8 @@ own_place() {
 install -d -m 0700 "$dir" # no path leads the account to its key: the engine mounts that
 install -d -m 0755 "$dir/files"
 test -z "$directory" || own_place
-test "$(cat "$dir/url" 2>/dev/null || true)" = "$url" || rm -f "$dir/host_key"
+test "$(cat "$dir/url" 2>/dev/null || true)" = "$url" || rm -f "$dir/host_key" "$dir/ready" "$dir/installed"
 printf '%s' "$url" | put "$dir/url"
-rm -f "$dir/follows" "$dir/ready" "$dir/installed" # it is made anew
 (umask 077 && printf '%s' "$1" | put "$dir/replica.sh")
 printf '%s' "$2" | put "$dir/replica.yaml"
 printf '%s' "$3" | put "$dir/replica_place.yaml"
@@ -76,7 +75,8 @@ if test -n "$host" && ! test -s "$dir/host_key"; then
 else
   reach
 fi || {
-  sh "$dir/replica.sh" end
+  # one that had reached this very place goes on as it was, and sends what there is once it can
+  test -e "$dir/ready" || sh "$dir/replica.sh" end
   test -z "$host" || echo "key=$(cat "$dir/files/ssh_key.pub")"
   printf '%s\n' "$said" | tail -n 3 >&2
   exit "$unreached"
@@ -111,6 +111,7 @@ END
 systemctl daemon-reload
 systemctl enable --quiet "$unit.path" "$unit.timer"
 systemctl restart "$unit.path" "$unit.timer"
+rm -f "$dir/follows" # it is made anew
 : >"$dir/ready"
 sh "$dir/replica.sh" follow
 printf '%s\n' "$digest" | put "$dir/installed"
