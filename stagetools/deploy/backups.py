@@ -152,6 +152,9 @@ class Watch:
     since: int  # when they were set up; 0 where they never were
     busy: bool = False  # a backup or a drill is being made
     wanted: bool = True  # by a timer; deploy.toml of the last deploy said so
+    unfinished: bool = (
+        False  # what `inv deploy --restore` needs is there, and no timer yet
+    )
     backup: Result = field(default_factory=Result)
     drill: Result = field(default_factory=Result)
     timer: Timer = field(default_factory=Timer)
@@ -159,6 +162,8 @@ class Watch:
 
     def troubles(self) -> list[str]:
         """What is wrong, in words; nothing where all is well."""
+        if self.unfinished:
+            return ["inv deploy --restore was cut off before their timer was there"]
         found = [
             *self._of("backup", self.backup, self.timer),
             *self._of("drill", self.drill, self.drill_timer),
@@ -186,6 +191,7 @@ def parse_watch(text: str) -> Watch:
         since=_number(values, "since"),
         busy=values.get("busy") == "yes",
         wanted=values.get("wanted") == "yes",
+        unfinished=values.get("unfinished") == "yes",
         backup=_result(values, "backup"),
         drill=_result(values, "drill"),
         timer=_timer(values, "backup"),

@@ -367,7 +367,10 @@ def test_a_lost_site_comes_back_from_elsewhere_and_sends_on_what_is_new(
 ) -> None:
     at, key = sent(site, layout)
     entry = fetch(at, key)
-    assert not steps.watch(at).wanted  # no timer before the site is whole
+    seen = steps.watch(at)
+    assert not seen.wanted  # no timer before the site is whole
+    assert seen.unfinished  # and whoever is cut off before that is told
+    assert seen.troubles() != []
     outcome, found = lost.revive(at, RELEASE, entry.name)
     assert "1000 rows" in outcome.text
     assert steps.put_back(at, entry.name).text.startswith("1 file brought back")
@@ -379,6 +382,7 @@ def test_a_lost_site_comes_back_from_elsewhere_and_sends_on_what_is_new(
     # and then a release serves: the same key, and what lies there already is not sent anew
     site.at(layout.current).symlink_to(f"run/{RELEASE}.sock")
     assert not set_up(site, layout, at.config)
+    assert not steps.watch(at).unfinished
     assert site.run(repository.key(layout)) == key
     before = size_of(site.root / "elsewhere")
     made(site, layout)

@@ -12,6 +12,7 @@ from stagetools.deploy.commands import releases as commands
 from stagetools.deploy.commands import server as look
 from stagetools.deploy.console.terminal import Terminal
 from stagetools.deploy.facts import Record
+from stagetools.deploy.replicas import Replica
 from stagetools.deploy.steps import server
 from stagetools.deploy.tasks import inspect
 from stagetools.deploy.tasks.session import Session
@@ -73,6 +74,23 @@ def test_one_that_is_not_is_told_in_its_own_words(desk) -> None:
     with pytest.raises(StageError, match="503 the database is away"):
         inspect.status(stage)
     assert "health   503 the database is away\n" in printed(stage)
+
+
+def test_a_restore_that_was_cut_off_before_the_timers_is_a_trouble(desk) -> None:
+    stage = desk(WELL, watch="now=1000\nsince=900\nunfinished=yes\n", record=None)
+    with pytest.raises(StageError, match="inv deploy --restore was cut off") as caught:
+        inspect.status(stage)
+    assert "backup   not set up: inv deploy does it\n" in printed(stage)
+    assert caught.value.remedy == "Set them up: inv deploy"
+
+
+def test_so_is_a_replica_that_is_wanted_and_not_there(desk) -> None:
+    stage = desk(WELL, record=None)
+    wanted = replace(stage.config, replica=Replica(url="s3://bucket/shop"))
+    with pytest.raises(StageError, match="shop_prod has no replica yet") as caught:
+        inspect.status(replace(stage, config=wanted))
+    assert "replica  not set up: inv deploy does it\n" in printed(stage)
+    assert caught.value.remedy == "Set it up: inv deploy"
 
 
 def test_the_domains_are_those_that_are_served(desk) -> None:

@@ -88,6 +88,8 @@ def test_a_site_that_serves_is_left_alone(ruin, root, deployed) -> None:
     scene = ruin(deployed)
     error = scene.run(root, "serves on root@203.0.113.7 already")
     assert error.untouched == "Nothing was changed."
+    assert "that it lacks: inv deploy." in error.remedy
+    assert "an empty site: inv remove, then inv deploy --restore." in error.remedy
     assert scene.world.names == []
 
 

@@ -332,6 +332,7 @@ watch() {
   echo "now=$(date +%s)"
   test -s "$vault/installed" || exit 0
   echo "since=$(stat -c %Y "$vault/since")"
+  test "$(cat "$vault/installed")" != lost || echo unfinished=yes # see backup_install.sh
   test ! -e "$vault/lock" || flock --nonblock "$vault/lock" true || echo busy=yes
   for what in backup drill; do
     sed -n "s/^[a-z]*=/$what.&/p" "$vault/$what.state" 2>/dev/null || true

@@ -8,7 +8,7 @@ from stagetools.deploy.outcome import Outcome, changed
 from stagetools.deploy.replicas import Replication, parse_replication
 from stagetools.errors import CommandFailed, StageError
 
-__all__ = ["install", "is_set_up", "not_well", "row", "watch"]
+__all__ = ["install", "is_set_up", "row", "trouble", "watch"]
 
 _KEY = "key="  # what an sftp server must know
 
@@ -77,10 +77,18 @@ def row(site: Site, found: Replication) -> str:
     return found.row + (other if wanted != found.url else "")
 
 
-def not_well(site: Site, troubles: list[str]) -> StageError:
+def trouble(site: Site, found: Replication) -> StageError | None:
     """What `inv status` ends with where the replica needs somebody."""
     stage = site.config.stage_name
     named = "" if stage == "prod" else f" --stage {stage}"
+    if site.config.replica.url and not found.url:
+        return StageError(
+            f"{site.name} has no replica yet, and deploy.toml names a place for one.",
+            untouched="The site goes on serving.",
+            remedy=f"Set it up: inv deploy{named}",
+        )
+    if not (troubles := found.troubles()):
+        return None
     return StageError(
         f"The replica of {site.name} needs your attention: {'; '.join(troubles)}.",
         untouched="The site goes on serving.",

@@ -42,10 +42,10 @@ def status(session: Session) -> None:
             f"{session.name} is not healthy: {said}",
             remedy="Read `inv logs`.",
         )
-    if troubles := watch.troubles():
-        raise backing_up.not_well(session, troubles)
-    if troubles := sent.troubles():
-        raise replica.not_well(session, troubles)
+    if watch.troubles():
+        raise backing_up.not_well(session, watch)
+    if trouble := replica.trouble(session, sent):
+        raise trouble
 
 
 def releases(session: Session) -> None:

@@ -225,7 +225,7 @@ def set_up(session: Session) -> None:
 
 def rows(watch: Watch) -> dict[str, str]:
     """What `inv status` says of backups, by the row's name."""
-    if not watch.since:
+    if not watch.since or watch.unfinished:
         return {"backup": "not set up: inv deploy does it"}
     last = _told(watch, watch.backup, watch.timer)
     drill = _told(watch, watch.drill, watch.drill_timer)
@@ -242,12 +242,15 @@ def _told(watch: Watch, last: Result, timer: Timer) -> str:
     return f"{good}{failed}{following}"
 
 
-def not_well(session: Session, troubles: list[str]) -> StageError:
+def not_well(session: Session, watch: Watch) -> StageError:
     """What `inv status` ends with where backups need somebody."""
     stage = session.config.stage_name
     named = "" if stage == "prod" else f" --stage {stage}"
+    remedy = f"Try again and read what it says: inv backup{named}, then inv backup --verify{named}"
+    if watch.unfinished:
+        remedy = f"Set them up: inv deploy{named}"
     return StageError(
-        f"The backups of {session.name} need your attention: {'; '.join(troubles)}.",
+        f"The backups of {session.name} need your attention: {'; '.join(watch.troubles())}.",
         untouched="The site goes on serving.",
-        remedy=f"Try again and read what it says: inv backup{named}, then inv backup --verify{named}",
+        remedy=remedy,
     )

@@ -92,8 +92,10 @@ class Revive(pipeline.Deploy):
             raise UsageError(
                 f"{self.session.name} serves on {self.session.host.address} already.",
                 untouched="Nothing was changed.",
-                remedy="inv restore brings a backup to a site that serves. If this is the"
-                " wrong server, give `host` in deploy.toml the new one's.",
+                remedy="To set up the backups or the replica that it lacks: inv deploy. To"
+                " put what lies elsewhere in place of an empty site: inv remove, then inv"
+                " deploy --restore. To bring another backup of it back: inv restore. If"
+                " this is the wrong server, give `host` in deploy.toml the new one's.",
             )
         super().run()
 
