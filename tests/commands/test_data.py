@@ -326,6 +326,78 @@ def test_whoever_takes_the_lock_next_finishes_it(machine, layout, cloned) -> Non
     assert str(machine.at(layout.media_dir).readlink()) == cloned.name
 
 
+SERVES, CUT, OLDER = (f"20260131-0{hour}0000-abc1234" for hour in (8, 9, 7))
+
+
+@pytest.fixture
+def cut_off(machine, layout, live) -> tuple[Path, Path]:
+    """What a clone leaves that a power cut has ended; the release before goes on serving."""
+    machine.at(layout.current).symlink_to(f"run/{SERVES}.sock")
+    left = machine.at(layout.data_copy(CUT)), machine.at(layout.media_copy(CUT))
+    for release in (SERVES, OLDER):
+        machine.at(layout.compose_env(release)).write_text("STAGETOOLS_MEMORY=1\n")
+        machine.at(layout.record(release)).write_text("{}\n")
+    words = "STAGETOOLS_DATA={}\nSTAGETOOLS_MEDIA={}\n".format(*left)
+    machine.at(layout.compose_env(CUT)).write_text(words)
+    for one in left:
+        fill(one, {"people": "of production"})
+    return left
+
+
+def next_lock(machine, layout) -> None:
+    done = machine.attempt(server.hold_lock(layout, "ann@desk", 0, "token"), b".\n")
+    assert (done.returncode, done.stdout) == (0, b"held\n"), done.stderr
+
+
+def test_what_a_clone_that_was_cut_off_has_brought_goes_with_the_next_lock(
+    machine, layout, cut_off, live
+) -> None:
+    """Also where the next deploy finds nothing to do, and so does not prune."""
+    machine.program("docker", 'test "$1" != ps || echo its-container')
+    fill(machine.at(layout.data_dir), LIVE)
+    next_lock(machine, layout)
+    assert [one for one in cut_off if one.exists()] == []
+    assert "docker rm --force its-container" in machine.said
+    assert files(live) == LIVE
+
+
+def test_what_serves_or_may_again_is_no_leftover(machine, layout, cut_off) -> None:
+    def kept() -> list[str]:
+        next_lock(machine, layout)
+        return [one.name.partition("-")[0] for one in cut_off if one.exists()]
+
+    both, serving = ["data", "media"], machine.at(layout.compose_env(SERVES))
+    machine.at(layout.record(CUT)).write_text("{}\n")  # it went live once
+    assert kept() == both
+    machine.at(layout.record(CUT)).unlink()
+    for release in (SERVES, OLDER):
+        env = machine.at(layout.compose_env(release))
+        before = env.read_text()
+        env.write_text(machine.at(layout.compose_env(CUT)).read_text())
+        machine.at(layout.media_dir).rmdir()
+        machine.at(layout.media_dir).symlink_to("elsewhere")
+        assert kept() == both, release
+        env.write_text(before)
+        machine.at(layout.media_dir).unlink()
+        machine.at(layout.media_dir).mkdir()
+    said = serving.read_text()
+    serving.unlink()  # nobody knows what is live
+    assert kept() == both
+    serving.write_text(said)
+    shutil.rmtree(machine.at(layout.data_dir))
+    machine.at(layout.data_dir).symlink_to(cut_off[0].name)
+    assert kept() == ["data"]
+
+
+def test_uploads_that_a_clone_has_replaced_are_not_taken_for_a_leftover(
+    machine, layout, cut_off
+) -> None:
+    aside = machine.at(layout.home / f"media-{NOW}-replaced")
+    fill(aside, {"cat.png": "old"})
+    next_lock(machine, layout)
+    assert files(aside) == {"cat.png": "old"}
+
+
 def test_a_release_without_uploads_of_its_own_leaves_media(
     machine, layout, cloned
 ) -> None:

@@ -121,6 +121,7 @@ def hold_lock(layout: Layout, who: str, wait: float, token: str) -> Command:
         layout.home,
         layout.site_dir,
         f"{layout.system.container}-database",
+        layout.system.user,
         interpreter="bash",
         after="adopt_uploads.sh",
     )

@@ -2,7 +2,7 @@
 # shellcheck disable=SC2016
 # Hold an installation's lock while its client is heard from, and undo what it leaves half done.
 #
-# hold_lock.sh BASE WHO SILENCE WAIT TOKEN HOME SITE CONTAINER
+# hold_lock.sh BASE WHO SILENCE WAIT TOKEN HOME SITE CONTAINER USER
 #
 # Begins with adopt_uploads.sh. Says `held`, or why not (exit 75). BASE is /run/stagetools/NAME; beside it lie
 #   .lock   flock(1) of the one task that may change the installation
@@ -12,7 +12,7 @@
 # A client that is gone ends this process's standard input. A dropped network ends nothing by
 # itself, so SILENCE seconds without a line, or a byte of an upload, count as gone, too.
 set -eu
-base=$1 who=$2 silence=$3 wait=$4 token=$5 home=$6 site=$7 container=$8
+base=$1 who=$2 silence=$3 wait=$4 token=$5 home=$6 site=$7 container=$8 user=$9
 patience=30 # seconds for a command of a task that is gone
 
 take_lock() {
@@ -40,9 +40,49 @@ settle() {
 recover() {
   test ! -f "$home/env.before" || mv -T "$home/env.before" "$home/env"
   adopt_uploads "$home" "$site"
-  if test -f "$base.hold"; then undo_hold; return; fi
-  # after a power cut the release has a new socket, and this is nobody's
-  rm -f -- "$site/run/"*.held 2>/dev/null || true
+  if test -f "$base.hold"; then
+    undo_hold
+  else # after a power cut the release has a new socket, and this is nobody's
+    rm -f -- "$site/run/"*.held 2>/dev/null || true
+  fi
+  forget_unserved || true
+}
+
+as() { (cd / && setpriv --reuid "$user" --regid "$user" --clear-groups --inh-caps=-all -- "$@"); }
+
+# A database and uploads that were filled for a release which then never served: after a clone
+# that was cut off they are another stage's, as they came. A release has its record before it
+# serves. Uploads that a clone has replaced are `prune`'s.
+forget_unserved() {
+  local serving dir release
+  serving=$(readlink "$site/current.sock" || true)
+  serving=${serving#run/} serving=${serving%.sock}
+  test -s "$home/releases/$serving.env" || return 0 # nobody says where the live ones are
+  for dir in "$home"/data-* "$home"/media-*; do
+    release=${dir##*/} release=${release#*-}
+    [[ $release =~ ^[0-9]{8}-[0-9]{6}-[0-9a-z]+$ && $release != *-replaced ]] || continue
+    if test ! -d "$dir" || test -L "$dir" || is_kept "$dir" "$release"; then continue; fi
+    docker ps --all --quiet --filter "label=com.docker.compose.project=${container%-database}" \
+      --filter "label=stagetools.release=$release" | xargs -r docker rm --force >/dev/null || true
+    as find "$dir" -mindepth 1 -delete || true
+    rm -rf -- "$dir"
+  done
+}
+
+# Whether a link, what serves, or a release that went live once leads to the directory.
+is_kept() { # DIR RELEASE
+  local link env of
+  test "$2" != "$serving" || return 0
+  test ! -e "$home/releases/$2.json" || return 0
+  for link in data media; do
+    test "$(readlink "$home/$link" || true)" != "${1##*/}" || return 0
+  done
+  for env in "$home"/releases/*.env; do
+    grep -qxF -e "STAGETOOLS_DATA=$1" -e "STAGETOOLS_MEDIA=$1" -- "$env" || continue
+    of=${env##*/} of=${of%.env}
+    if test "$of" = "$serving" || test -e "$home/releases/$of.json"; then return 0; fi
+  done
+  return 1
 }
 
 undo_hold() {
