@@ -181,6 +181,26 @@ def test_whatever_fails_visitors_get_one_release_and_that_is_said(
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("make", [failed, KeyboardInterrupt], ids=["fails", "ctrl-c"])
+@pytest.mark.parametrize("change", ["a restore", "a restore of a backup"])
+def test_the_database_before_is_kept_whatever_fails_after_the_switch(
+    play, change: str, make, after: bool
+) -> None:
+    """Else it would not be listed, and a later restore would let it go."""
+    tried = 0
+    for fault in faults(play(change), make, after=after):
+        world, where = play(change, fault).world, f"{fault.struck} ({fault.place})"
+        if world.serves != NEW:
+            continue
+        tried += 1
+        names = world.names[world.names.index("traffic.switch") :]
+        assert "data.retire" in names, where
+        assert "releases.prune" not in names[: names.index("data.retire")], where
+        assert world.containers == {NEW}, where
+    assert tried
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("change", CHANGES)
 def test_after_a_lost_connection_nothing_is_tried_and_what_may_be_is_said(
     play, change: str, after: bool

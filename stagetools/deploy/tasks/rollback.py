@@ -1,8 +1,11 @@
 """An earlier release again, and the database as it knows it: `inv rollback`."""
 
+from contextlib import suppress
+
 from stagetools.database.protocol import Unknown
 from stagetools.deploy.console.terminal import Step
 from stagetools.deploy.facts import Facts, Record, named
+from stagetools.deploy.limits import HOLD
 from stagetools.deploy.outcome import Outcome
 from stagetools.deploy.steps import database, lock, release
 from stagetools.deploy.tasks.on_copy import OnCopy
@@ -194,6 +197,19 @@ class Restore(Rollback):
             return Outcome(False, "no release served before")
         limit = self.session.config.drain
         return release.leave(self.session, old, limit=limit)
+
+    def _resume(self) -> None:
+        """Keep the database before also where what follows the switch did not end.
+
+        There is no way back, and the next restore but one would let `prune` remove it.
+        """
+        super()._resume()
+        if self.standing.serves != self.name:
+            return
+        if old := self.facts.serving(self.session.name):
+            with suppress(CommandFailed):  # it may be gone already
+                release.leave(self.session, old, limit=HOLD.drain)
+        self.retire()
 
     def keep_old(self, step: Step) -> Outcome:
         self.retire()
