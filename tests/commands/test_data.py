@@ -413,3 +413,12 @@ def test_what_never_served_goes_with_its_uploads(machine, layout, live) -> None:
     machine.run(data.discard(layout, "R3"))
     assert not machine.at(layout.data_copy("R3")).exists()
     assert not machine.at(layout.media_copy("R3")).exists()
+
+
+def test_what_never_served_goes_also_while_a_stream_writes_there(
+    machine, layout, live
+) -> None:
+    own = seed(machine, layout)
+    machine.program("find", "exit 1")  # a directory was not empty when it came to it
+    machine.run(data.discard(layout, "R3"))
+    assert not own.exists()

@@ -454,6 +454,12 @@ def test_little_of_it_is_here_at_any_time(layout, at) -> None:
     assert len(slow.sent[takes.text]) == 100_000
 
 
+def test_a_stream_whose_client_is_gone_keeps_no_lock(layout) -> None:
+    """It ends with its connection, which may take the server an hour to notice."""
+    assert repository.take(layout, "R9", "-").loose
+    assert repository.receive(layout, "R9").loose
+
+
 def test_a_sender_ends_when_nobody_takes_it_any_more(layout, at) -> None:
     sender = Sends({})
 

@@ -71,13 +71,16 @@ def copy(layout: Layout, release: str, *, live: PurePosixPath) -> Command:
 
 @named
 def discard(layout: Layout, release: str) -> Command:
-    """Remove the directories of a release that never served: database, and a clone's uploads."""
+    """Remove the directories of a release that never served: database, and a clone's uploads.
+
+    What still writes there, for a client that is gone, does not keep them.
+    """
     return script(
         _AS_ACCOUNT
         + """
         for dir in "$2" "$3"; do
           test -d "$dir" || continue
-          as find "$dir/" -mindepth 1 -delete; rm -rf -- "$dir"
+          as find "$dir/" -mindepth 1 -delete || true; rm -rf -- "$dir"
         done
         """,
         layout.system.user,
