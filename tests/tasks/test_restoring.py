@@ -151,6 +151,37 @@ def test_what_was_removed_since_is_no_other_project_s(
     assert scene.world.visitors == scene.written.release
 
 
+@pytest.mark.parametrize("what", ["latest", "before-R2"])
+def test_a_disk_that_is_too_small_is_told_beforehand(desk, what: str) -> None:
+    much = LISTED.replace("=4096", f"={6 * 2**30}").replace("=100 ", f"={6 * 2**30} ")
+    scene = desk(said={"backup.repository.listed": much})
+    error = refused(scene, what)
+    assert "has 10.7 GB free; the restore may need 12.9 GB." in error.what
+    assert error.untouched == "Nothing was changed."
+    assert "backup.repository.take" not in scene.world.names
+
+
+def test_a_file_and_a_moment_that_the_disk_has_no_room_for_are_told_too(
+    desk, copied, file
+) -> None:
+    for scene, what, at in (
+        (desk(), str(file), ""),
+        (copied(), "", "2026-01-20 14:05"),  # nobody knows its size but the live one's
+    ):
+        scene.world.facts = replace(scene.facts, disk_free=10**5, database=10**5)
+        with pytest.raises(StageError, match="the restore may need"):
+            restoring.restore(scene.session, what, at=at)
+        assert scene.world.visitors == OLD
+
+
+def test_uploads_that_are_in_a_backup_need_no_room(desk) -> None:
+    """Most are there already: a site with many could never be restored."""
+    much = LISTED.replace("media=5", f"media={10**12}")
+    scene = desk(said={"backup.repository.listed": much})
+    restoring.restore(scene.session, "latest")
+    assert scene.world.visitors == scene.written.release
+
+
 def test_what_the_server_cannot_use_is_told_in_its_words(desk) -> None:
     said = "It cannot be restored: it is damaged: row 5 missing\n"
     scene = desk(said={"backup.repository.take": failure(said)})

@@ -47,6 +47,7 @@ class Entry:
     where: str
     drilled: datetime | None = None
     is_backup: bool = False  # of restic's repository
+    database: int = 0  # bytes of that alone
 
 
 def words(site: Site) -> dict[str, str]:
@@ -183,7 +184,12 @@ def _kept(length: str, at: str, file: str) -> Entry:
     name = file.removesuffix(".sqlite3")
     kind = "before a migration" if name.startswith("before-") else "replaced"
     return Entry(
-        name=name, at=_time(at), kind=kind, bytes=int(length), where="backups/"
+        name=name,
+        at=_time(at),
+        kind=kind,
+        bytes=int(length),
+        where="backups/",
+        database=int(length),
     )
 
 
@@ -201,6 +207,7 @@ def _backup(snapshot: dict[str, Any], drilled: datetime | None) -> Entry:
         where="the server",
         drilled=drilled,
         is_backup=True,
+        database=int(tags.get("database") or 0),
     )
 
 

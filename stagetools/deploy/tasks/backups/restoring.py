@@ -15,7 +15,7 @@ from pathlib import Path
 
 from stagetools.deploy.console.terminal import Step
 from stagetools.deploy.facts import Facts, Record, span
-from stagetools.deploy.outcome import Outcome
+from stagetools.deploy.outcome import Outcome, size
 from stagetools.deploy.replicas import parse_moment
 from stagetools.deploy.steps import backup, database, lock, preflight
 from stagetools.deploy.tasks.backups import backing_up
@@ -32,6 +32,7 @@ __all__ = [
     "restore",
 ]
 
+_COPIES = 2  # of the database: as it arrives, and what migrations write
 _SHOWN = 20  # tables whose rows would be others, at the most
 _MAGIC = b"SQLite format 3\0"
 
@@ -45,6 +46,7 @@ class Source:
     is_backup: bool = False  # it has uploads, too
     data: bytes = b""  # of a file
     is_moment: bool = False  # `at` is what was asked for; the replica has it
+    bytes: int = 0  # of its database, where that is known
 
     @property
     def word(self) -> str:
@@ -62,6 +64,7 @@ def restore(session: Session, what: str, *, at: str = "", wait: float = 0) -> No
     source = read or _named(session, what)
     with locked(session, "restores", wait=wait) as held:
         facts = look_at_serving(session)
+        _refuse_full(session, facts, source)
         change = FromBackup(session, held, facts, source)
         change.run(facts.release)
     session.terminal.conclude(f"{session.name} serves {source.name}, as {change.name}.")
@@ -121,9 +124,10 @@ def _file(what: str) -> Source | None:
     if head != _MAGIC:
         raise _no_database(path, "it is not a SQLite database")
     try:
-        return Source(name=path.name, data=_whole(path))
+        data = _whole(path)
     except sqlite3.Error as error:
         raise _no_database(path, str(error)) from None
+    return Source(name=path.name, data=data, bytes=len(data))
 
 
 def _whole(path: Path) -> bytes:
@@ -152,7 +156,19 @@ def _no_database(path: Path, why: str) -> UsageError:
 
 def _named(session: Session, what: str) -> Source:
     one = backing_up.named(session, what)
-    return Source(name=one.name, at=one.at, is_backup=one.is_backup)
+    return Source(name=one.name, at=one.at, is_backup=one.is_backup, bytes=one.database)
+
+
+def _refuse_full(session: Session, facts: Facts, source: Source) -> None:
+    """Raise where the copy would fill the disk on which the site serves meanwhile."""
+    needed = _COPIES * (source.bytes or facts.database)
+    if facts.disk_free < needed and not session.terminal.dry:
+        raise StageError(
+            f"The disk of {session.host.address} has {size(facts.disk_free)} free; the"
+            f" restore may need {size(needed)}.",
+            untouched="Nothing was changed.",
+            remedy="Make room there first.",
+        )
 
 
 # --- the change -------------------------------------------------------------------------------
