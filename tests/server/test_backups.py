@@ -200,7 +200,7 @@ def test_a_file_comes_back_with_what_a_log_beside_it_holds(
         database.execute("PRAGMA journal_mode=WAL")
         database.execute(
             "INSERT INTO mysite_entry (name, message, created, picture)"
-            " SELECT 'from-a-file', message, created, picture FROM mysite_entry LIMIT 1"
+            " VALUES ('from-a-file', '', '2026-01-31 08:00:00', '')"
         )
         database.commit()
         assert Path(f"{local}-wal").stat().st_size > 0
