@@ -362,6 +362,28 @@ def fetch(at: Site, key: str) -> steps.Entry:
     return lost.fetch(at, Secret(key), {}, lambda line: None)
 
 
+def test_what_began_to_serve_meanwhile_keeps_its_environment_and_database(
+    site, layout
+) -> None:
+    at, key = sent(site, layout)
+    serve = f"ln -s run/{RELEASE}.sock {site.at(layout.current)}"
+    real = shutil.which("restic")
+    late = f'case "$*" in *now/environment*) {serve} ;; esac'
+    site.program("restic", f'{late}; exec {real} "$@"')
+    with pytest.raises(StageError, match="A release serves here already"):
+        fetch(at, key)
+    assert site.at(layout.env_file).read_text() == 'SECRET_KEY="another one"\n'
+    site.at(layout.current).unlink()
+    site.program("restic", f'exec {real} "$@"')
+    entry = fetch(at, key)
+    rows(site, layout, 3)
+    before = database(site, layout).read_bytes()
+    site.program("docker", f'case "$*" in *" settle "*) {serve} ;; esac\n{DOCKER}')
+    with pytest.raises(StageError, match="A release serves here already"):
+        lost.revive(at, RELEASE, entry.name)
+    assert database(site, layout).read_bytes() == before
+
+
 def test_a_lost_site_comes_back_from_elsewhere_and_sends_on_what_is_new(
     site, layout
 ) -> None:

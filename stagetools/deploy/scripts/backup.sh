@@ -417,7 +417,7 @@ uploads() {
 # what lies elsewhere already is never sent again.
 fetch() {
   alone 60
-  ! look_at_site || fail "A release serves here already: its database is in use."
+  unserved
   key=$vault/key.given given=$(cat)
   trap 'rm -f "$vault/key.given"' EXIT
   printf '%s\n' "$given" | sed -n 1p | tr -d '\n' >"$key"
@@ -443,11 +443,14 @@ fetch() {
   repository dump "$id" now/environment >"$env.new"
   test -s "$env.new" || fail "The backup has no environment file."
   sync "$env.new"
+  unserved # all that took its time
   mv -T "$env.new" "$env"
   printf 'snapshots=%s\n' "$found"
 }
 
 newest() { tr -d '\n' | sed -n 's/.*"id":"\([0-9a-f]\{64\}\)".*/\1/p'; }
+
+unserved() { ! look_at_site || fail "A release serves here already: its database is in use."; }
 
 refuse_place() {
   case $why in
@@ -464,7 +467,7 @@ refuse_place() {
 # written down when it was made. What lies where it belongs is kept, though nobody was served it.
 revive() {
   alone 60
-  ! look_at_site || fail "A release serves here already: its database is in use."
+  unserved
   open_repository
   image=$name:$1 data=$home/data-restored live=$home/data
   rm -rf -- "$data"
@@ -478,6 +481,7 @@ revive() {
     fail "The database in the backup $(short "$2") cannot be restored: $(wrong "$found")"
   as sync "$data/database.sqlite3"
   kept=$home/backups/replaced-$(date -u +%Y%m%d-%H%M%S)-data.sqlite3
+  unserved # all that took its time
   for suffix in '' -wal; do
     ! as test -f "$live/$database$suffix" || as mv -T -- "$live/$database$suffix" "$kept$suffix"
   done
