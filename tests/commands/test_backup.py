@@ -333,6 +333,30 @@ def test_a_place_elsewhere_that_is_not_there_is_told_and_the_backup_is_kept(
     assert "cannot be reached" in watch(site, layout).troubles()[0]
 
 
+@pytest.mark.parametrize("what", ["backup", "drill"])
+def test_what_a_timer_could_not_begin_is_told_and_mailed(site, layout, what) -> None:
+    set_up(site, layout)
+    made(site, layout)
+    state = site.at(layout.vault_dir / f"{what}.state")
+    before = state.read_text() if state.exists() else "good="
+    good = next(line for line in before.splitlines() if line.startswith("good="))
+    of_the_other = site.at(layout.vault_dir / "inside/now")
+    of_the_other.mkdir()
+    command = repository.make(layout) if what == "backup" else repository.drill(layout)
+    quick = replace(command, text=command.text.replace(" 60", " 0"))
+    site.variables["STAGETOOLS_TIMER"] = "yes"
+    with site.at(layout.vault_dir / "lock").open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        done = site.attempt(quick)
+    assert done.returncode == 1
+    assert "said=Another backup or drill runs right now" in state.read_text()
+    assert good in state.read_text().splitlines()
+    mails = [line for line in site.said if line.startswith("docker exec")]
+    assert len(mails) == 1
+    assert f"label=stagetools.release={RELEASE}" in " ".join(site.said)
+    assert of_the_other.exists()
+
+
 # --- in place of a lost server --------------------------------------------------------------
 
 

@@ -57,9 +57,23 @@ repository() { # one core at the most, and after everybody else
 
 # --- one at a time, and what came of it -------------------------------------------------------
 
-alone() {
+alone() { # LIMIT [WHAT]: what has a state, and could not even begin
   exec 7>>"$vault/lock"
-  flock --wait "$1" 7 || fail "Another backup or drill runs right now: try again when it is over."
+  if ! flock --wait "$1" 7; then
+    unable=${2:-}
+    test -z "$unable" || test -z "${STAGETOOLS_TIMER:-}" || trap 'missed "$unable"' EXIT
+    fail "Another backup or drill runs right now: try again when it is over."
+  fi
+}
+
+# The lock is another's, and so is what lies in `inside`; that one's end may take the state's place.
+missed() {
+  trap - EXIT
+  state=$vault/$1.state began=$(date +%s) ended=$(date +%s)
+  good=$(sed -n 's/^good=//p' "$state" 2>/dev/null || true)
+  record "$state.missed"
+  mail "$state" || true
+  exit 1
 }
 
 # This lock, and the stage's. Somebody's task is waited for, in the midst of which another database
@@ -69,10 +83,10 @@ alone_on_stage() {
   mkdir -p "${base%/*}"
   exec 9>>"$base.lock"
   limit=$(($(date +%s) + $1))
-  until alone "$1" && flock --nonblock 9; do
+  until alone "$1" backup && flock --nonblock 9; do
     exec 7>&-
     if test "$(date +%s)" -ge "$limit"; then
-      alone "$1"
+      alone "$1" backup
       begin backup
       fail "Another task changes $name right now: $(tr '\n' ' ' <"$base.lock.who")"
     fi
@@ -96,19 +110,24 @@ end() {
   trap - EXIT
   ended=$(date +%s)
   if test "$1" = 0; then good=$ended said=''; else said=${said:-it ended with exit status $1}; fi
-  {
-    printf 'began=%s\nended=%s\ngood=%s\n' "$began" "$ended" "$good"
-    printf 'said=%s\n' "$(printf %s "$said" | tr -c '[:print:]' ' ' | cut -c1-500)"
-  } >"$state.new"
-  mv -T "$state.new" "$state"
+  record "$state.new"
   inside rm -rf now drill sent
   test "$1" = 0 || test -z "${STAGETOOLS_TIMER:-}" || mail "$state" || true
   exit "$1"
 }
 
+record() { # by way of a file of that name: whole, or not at all
+  {
+    printf 'began=%s\nended=%s\ngood=%s\n' "$began" "$ended" "$good"
+    printf 'said=%s\n' "$(printf %s "$said" | tr -c '[:print:]' ' ' | cut -c1-500)"
+  } >"$1"
+  mv -T "$1" "$state"
+}
+
 # To ADMINS, where the site can send mail; it was nobody's command that failed.
 mail() {
   what=${1##*/}
+  test -n "$release" || look_at_site || return 0 # it failed before it looked
   container=$(docker ps --quiet --filter "label=stagetools.system=$name" \
     --filter "label=stagetools.release=$release" --filter label=com.docker.compose.oneoff=False)
   timeout 60 docker exec "$container" python -c 'import sys, aaa_script_setup
@@ -285,7 +304,7 @@ snapshots() { # on one line
 }
 
 drill() {
-  alone "${1:-3600}"
+  alone "${1:-3600}" drill
   begin drill
   look_at_site || fail "No release serves, so no image is there to read a database with."
   open_repository
