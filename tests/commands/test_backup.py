@@ -668,6 +668,59 @@ def test_uploads_that_are_missing_come_back_and_others_stay(site, layout) -> Non
     assert not steps.put_back(Site(site, layout, CONFIG), name).changed
 
 
+@pytest.mark.parametrize("cut", ["head -c 150000", "tar -cT /dev/null"])
+def test_uploads_that_were_cut_off_are_told_and_come_back_whole(
+    site, layout, cut
+) -> None:
+    set_up(site, layout)
+    (site.at(layout.media_dir) / "b").mkdir()
+    (site.at(layout.media_dir) / "b/stays").write_text("there")
+    name = made(site, layout)["made"]
+    upload = site.at(layout.media_dir / "a/upload")
+    whole = upload.read_bytes()
+    upload.unlink()
+    (upload.parent / "of later").write_text("later")
+    real = shutil.which("restic")
+    half = f'case "$*" in *"dump --archive"*) {real} "$@" | {cut}; exit 1 ;; esac'
+    site.program("restic", f'{half}; exec {real} "$@"')
+    done = site.attempt(repository.uploads(layout, name))
+    assert b"could not be brought back" in done.stderr, done
+    assert not upload.exists()
+    site.program("restic", f'exec {real} "$@"')
+    outcome = steps.put_back(Site(site, layout, CONFIG), name)
+    assert outcome.text.startswith("1 file brought back")
+    assert upload.read_bytes() == whole
+    tmp = site.at(layout.media_dir / ".tmp")
+    assert [path.name for path in tmp.iterdir()] == ["half"]
+
+
+def test_uploads_never_take_the_place_of_what_has_their_name(site, layout) -> None:
+    set_up(site, layout)
+    media = site.at(layout.media_dir)
+    (media / "odd\nname").write_text("odd")
+    (media / "deep/er").mkdir(parents=True)
+    (media / "deep/er/x").write_text("x")
+    (media / "deep/er").chmod(0o500)
+    (media / "link").symlink_to("b")
+    name = made(site, layout)["made"]
+    shutil.rmtree(media / "deep")
+    (media / "odd\nname").unlink()
+    (media / "link").unlink()
+    shutil.rmtree(media / "a")
+    (media / "a").write_text("a file now")
+    done = site.attempt(repository.uploads(layout, name))
+    assert b"could not be brought back" in done.stderr, done
+    assert (media / "a").read_text() == "a file now"
+    assert not (media / "link").is_symlink()
+    (media / "a").unlink()
+    (media / "a").mkdir()
+    outcome = steps.put_back(Site(site, layout, CONFIG), name)
+    assert outcome.text.startswith("3 files brought back")
+    assert (media / "deep/er/x").read_text() == "x"
+    assert (media / "odd\nname").read_text() == "odd"
+    assert (media / "link").is_symlink()
+
+
 # --- cloned ---------------------------------------------------------------------------------
 
 

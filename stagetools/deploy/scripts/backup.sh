@@ -416,18 +416,63 @@ take() {
   printf 'found=%s\nlive=%s\n' "$(printf '%s' "$found" | tail -n 1)" "$(printf '%s' "$now" | tail -n 1)"
 }
 
-# None that is there is replaced, and none is removed.
+# None that is there is replaced, and none is removed. All are whole in a directory of their own
+# before one gets its name: half a file, which a full disk leaves, would be there the next time.
 uploads() {
   alone 60
   open_repository
   from=$(repository dump "$1" now/about | sed -n 's/^media=//p') to=$(readlink -f "$media")
   test -n "$from" || fail "The backup $(short "$1") cannot be read."
-  before=$(as find "$to" -type f | wc -l)
-  repository dump --archive tar "$1" "$from" |
-    as tar -x -C "$to" --skip-old-files --transform "s,^/*${from#/}/*,./," ||
+  uploads=$to own=$to/.tmp/restored
+  tied rm -rf -- "$own" || true # where it cannot be, unpack fails
+  before=$(as find "$to" -type f -printf . | wc -c)
+  if ! unpack "$1" || ! tied sh -euc "$settle" settle "$own" "$to" "$move"; then
+    tied rm -rf -- "$own" || true # the disk may be full
     fail "The uploads of the backup $(short "$1") could not be brought back."
-  echo "uploads=$(($(as find "$to" -type f | wc -l) - before))"
+  fi
+  tied rm -rf -- "$own"
+  echo "uploads=$(($(as find "$to" -type f -printf . | wc -c) - before))"
 }
+
+unpack() { # of a pipe, the shell has the last one's status alone; and tar may find half of one whole
+  rm -f "$vault/whole"
+  tied mkdir -p -m 0700 -- "$to/.tmp" && tied mkdir -p -- "$own/files" || return
+  tied sh -euc "$reserve" reserve "$own" "$to" || return
+  { repository dump --archive tar "$1" "$from" && : >"$vault/whole"; } |
+    tied tar -x -C "$own/files" --skip-old-files --transform "s,^/*${from#/}/*,./," || return
+  test -e "$vault/whole"
+}
+
+# What is there already has an empty file of its name, so that none of it is written once more.
+reserve='
+  cd "$2"
+  find . -path ./.tmp -prune -o -type d -print0 >"$1/folders"
+  find . -path ./.tmp -prune -o ! -type d -print0 >"$1/had"
+  cd "$1/files"
+  xargs -0 -r mkdir -p -- <../folders
+  xargs -0 -r touch -- <../had
+'
+settle='
+  cd "$1/files"
+  xargs -0 -r rm -f -- <../had
+  cd ..
+  find files -type d ! -perm -u=rwx -exec chmod u+rwx {} + # else nothing leaves it
+  sync --file-system .
+  find files -mindepth 1 -print0 >list
+  xargs -0 -r sh -c "$3" move "$2" <list
+  sync --file-system .
+'
+# A directory that is missing goes with all that it holds.
+move='
+  to=$1 status=0
+  shift
+  for path; do
+    test -e "$path" || test -L "$path" || continue
+    at=$to/${path#files/}
+    test -e "$at" || test -L "$at" || mv -nT -- "$path" "$at" || test -e "$at" || status=1
+  done
+  exit "$status"
+'
 
 # --- in place of a lost server -------------------------------------------------------------------
 
