@@ -17,6 +17,8 @@ FIRST = (
     "test_disk",
     "test_update",
 )
+# Of those without a server: at the end one worker alone would be left with them.
+THEN = ("test_backup", "test_pythons", "test_update", "test_adoption")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -39,7 +41,7 @@ def pytest_collection_modifyitems(
 def place(item: pytest.Item) -> int:
     """Servers first: what waits for one leaves the other worker the processor."""
     if item.path.parent.name != "server":
-        return len(FIRST) + 1
+        return len(FIRST) + (1 if item.path.stem in THEN else 2)
     return FIRST.index(item.path.stem) if item.path.stem in FIRST else len(FIRST)
 
 
