@@ -3,16 +3,15 @@
 import subprocess
 import sys
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from invoke import Collection, task
 from invoke.main import program
 
 from aaa_env_setup import SYSTEM
-from stagetools.deploy.config import load, remember
 from stagetools.deploy.console.terminal import Terminal, number, reports_errors
 from stagetools.deploy.console.typed import take
-from stagetools.deploy.host.dry import DryTerminal
 from stagetools.deploy.tasks import (
     environment,
     inspect,
@@ -23,10 +22,9 @@ from stagetools.deploy.tasks import (
 )
 from stagetools.deploy.tasks.backups import backing_up, cloning, lost, restoring
 from stagetools.deploy.tasks.rollback import roll_back
-from stagetools.deploy.tasks.session import Destination, open_session
+from stagetools.deploy.tasks.session import destination, open_session
 from stagetools.deploy.tree import read_tree
 from stagetools.errors import UsageError
-from stagetools.utils import get_expected_system_from_name
 
 ROOT = Path(__file__).parent
 # Invoke empties the dictionary that a task gives it: each task gives one of its own.
@@ -42,28 +40,8 @@ ACCEPT = {
 }
 
 
-def stage_named(
-    name: str,
-    *,
-    yes: bool = False,
-    dry: bool = False,
-    verbose: bool = False,
-    accept: str = "",
-) -> Destination:
-    """What every task on a server begins with: the stage's system and its settings."""
-    if verbose and not dry:
-        raise UsageError("--verbose is for --dry-run.", remedy="Write both.")
-    config = load(ROOT / "deploy.toml", name)
-    system = get_expected_system_from_name(
-        f"{SYSTEM.configuration}_{name}",
-        core_repo=SYSTEM.core_repo,
-        core_app=SYSTEM.core_app,
-    )
-    config, keep = remember(ROOT / "deploy.toml", config, ask=Terminal().ask)
-    terminal = DryTerminal(verbose=verbose) if dry else Terminal(yes=yes)
-    return Destination(
-        system=system, config=config, terminal=terminal, accept=accept, connected=keep
-    )
+# What every task on a server begins with: the stage's system and its settings.
+stage_named = partial(destination, ROOT, SYSTEM)
 
 
 @task(
@@ -121,8 +99,9 @@ def rollback(
 ):
     """Serve an earlier release again, and undo the migrations it does not know."""
     seconds = number("--wait", wait)
-    destination = stage_named(stage, yes=yes, dry=dry_run, verbose=verbose)
-    with open_session(destination) as opened:
+    with open_session(
+        stage_named(stage, yes=yes, dry=dry_run, verbose=verbose)
+    ) as opened:
         roll_back(opened, to=to, restore_database=restore_database, wait=seconds)
 
 

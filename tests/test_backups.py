@@ -26,6 +26,7 @@ from stagetools.deploy.config import load
 from stagetools.deploy.steps.backup import Entry
 from stagetools.deploy.tasks.backups import backing_up
 from stagetools.errors import ConfigError
+from tests.spoiling import WAYS, spoil
 
 DAY = 86400
 NOW = 10**9
@@ -189,24 +190,10 @@ def test_a_sound_database_is_counted(shop) -> None:
     assert said["migrations"] == ["shop.0001", "shop.0002"]
 
 
-def spoilt(path: Path, how: str) -> None:
-    data = bytearray(path.read_bytes())
-    match how:
-        case "empty":
-            data.clear()
-        case "truncated":
-            del data[len(data) // 2 :]
-        case "text":
-            data[:] = b"no database at all, but long enough for a header" * 100
-        case "page":
-            data[4096 * 5 : 4096 * 6] = b"\xa5" * 4096
-    path.write_bytes(data)
-
-
-@pytest.mark.parametrize("how", ["empty", "truncated", "text", "page"])
+@pytest.mark.parametrize("how", WAYS)
 @pytest.mark.parametrize("word", ["judge", "settle"])
 def test_what_is_not_sound_is_told_and_left_as_it_is(shop, how: str, word: str) -> None:
-    spoilt(shop, how)
+    spoil(shop, how)
     before = shop.read_bytes()
     assert ask(word, shop)["wrong"]
     assert shop.read_bytes() == before

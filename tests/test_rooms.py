@@ -100,7 +100,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "deploy.steps": {"errors", "deploy.outcome", "database.protocol", "deploy.commands", "deploy.host.fence"} | PURE | AT_THE_EDGE,
     # what `inv` calls, from below to above
     "deploy.tasks.readiness": {"errors", "naming.system"},
-    "deploy.tasks.session": {"naming.system", "deploy.host.dry", "deploy.host.ssh", "deploy.console.terminal", "deploy.steps"} | PURE | AT_THE_EDGE,
+    "deploy.tasks.session": {"errors", "naming.system", "utils", "deploy.host.dry", "deploy.host.ssh", "deploy.console.terminal", "deploy.steps"} | PURE | AT_THE_EDGE,
     "deploy.tasks.change": {"errors", "deploy.outcome", "deploy.commands", "deploy.limits", "deploy.shell", "deploy.tasks.session", "deploy.steps", "deploy.console.terminal", "deploy.facts", "deploy.standing"},
     "deploy.tasks.on_copy": {"errors", "deploy.outcome", "deploy.tasks.change", "deploy.commands", "deploy.limits", "deploy.steps", "deploy.console.terminal"},
 }  # fmt: skip

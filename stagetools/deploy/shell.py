@@ -19,6 +19,7 @@ __all__ = [
     "script",
     "script_file",
     "script_text",
+    "script_with",
     "sh",
 ]
 
@@ -85,6 +86,12 @@ def script_file(
 def script_text(name: str) -> str:
     """The script of that name, for one that starts another."""
     return (Path(__file__).parent / "scripts" / name).read_text("utf-8")
+
+
+def script_with(name: str, /, **values: object) -> str:
+    """The script of that name with its values before it, for whoever calls it without a client."""
+    head = "".join(f"{key}={shlex.quote(str(to))}\n" for key, to in values.items())
+    return head + script_text(name)
 
 
 def named(builder: Callable[Words, Command]) -> Callable[Words, Command]:

@@ -15,6 +15,7 @@ from tests.server.changes import serving, stored, take_load
 from tests.server.load import Load
 from tests.server.machines import Server
 from tests.server.project import Done, Project
+from tests.spoiling import WAYS, spoil
 
 DOMAIN = "mysite.test"
 HOME = "/home/mysite_prod"
@@ -233,18 +234,10 @@ WRONG = {
 }
 
 
-def spoil(path: Path, how: str) -> None:
-    data = bytearray(path.read_bytes())
-    match how:
-        case "empty":
-            data.clear()
-        case "truncated":
-            del data[len(data) // 2 :]
-        case "text":
-            data[:] = b"these are no rows " * 1000
-        case "page":
-            data[4096 * 3 : 4096 * 9] = b"\xa5" * 4096 * 6
-    path.write_bytes(data)
+def change(path: Path, how: str) -> None:
+    """Spoil the file, or let it be a sound database that is none of this site's."""
+    if how in WAYS:
+        spoil(path, how)
     statements = {
         "another": "UPDATE django_migrations SET app = 'blog' WHERE app = 'mysite'",
         "newer": "INSERT INTO django_migrations (app, name, applied)"
@@ -269,7 +262,7 @@ def test_the_wrong_thing_is_refused_and_the_live_one_stays(
         for how, why in WRONG.items():
             path = tmp_path / f"{how}.sqlite3"
             path.write_bytes(sound.read_bytes())
-            spoil(path, how)
+            change(path, how)
             done = project.inv("restore", str(path), "--yes")
             assert done.status in (1, 2), (how, done)
             assert re.search(why, done.text), (how, done)

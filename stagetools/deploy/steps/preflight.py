@@ -23,6 +23,7 @@ __all__ = [
     "refuse_placeholders",
     "refuse_running_commands",
     "refuse_taken_domains",
+    "refuse_too_small_a_disk",
     "refuse_wrong_dns",
 ]
 
@@ -83,6 +84,17 @@ def refuse_full_disk(facts: Facts) -> None:
             untouched="Nothing was changed.",
             remedy="Make room first: `docker system df` and `journalctl --disk-usage` say"
             " what takes it.",
+        )
+
+
+def refuse_too_small_a_disk(site: Site, free: int, needed: int, what: str) -> None:
+    """Where a copy would fill the disk on which the site serves meanwhile."""
+    if free < needed:
+        raise StageError(
+            f"The disk of {site.host.address} has {size(free)} free; {what} may need"
+            f" {size(needed)}.",
+            untouched="Nothing was changed.",
+            remedy="Make room there first.",
         )
 
 

@@ -162,11 +162,15 @@ class Restore(Rollback):
             )
             self.prepare(old)
             self.step("Restore", self.restore)
-            self.step("Start", self.start)
-            self.step("Switch", self.switch)
-            self.step("Drain", self.drain)
-            self.step("Clean up", self.keep_old)
-            self.step("Prune", self.prune)
+            self.serve_other()
+
+    def serve_other(self) -> None:
+        """Put the release before the users, on the database that lies in its directory."""
+        self.step("Start", self.start)
+        self.step("Switch", self.switch)
+        self.step("Drain", self.drain)
+        self.step("Clean up", self.keep_old)
+        self.step("Prune", self.prune)
 
     def snapshot_to_restore(self) -> str:
         """That from before the first migration since the older release served last.

@@ -9,19 +9,22 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from stagetools.deploy.config import StageConfig
+from stagetools.deploy.config import StageConfig, load, remember
 from stagetools.deploy.console.terminal import Terminal
 from stagetools.deploy.host.dry import DryHost, DryTerminal
 from stagetools.deploy.host.site import Site
 from stagetools.deploy.host.ssh import connect
 from stagetools.deploy.layout import Layout
 from stagetools.deploy.steps import lock
+from stagetools.errors import UsageError
 from stagetools.naming.system import System
+from stagetools.utils import get_expected_system_from_name
 
 __all__ = [
     "Destination",
     "Session",
     "commit_of",
+    "destination",
     "locked",
     "open_session",
     "person",
@@ -38,6 +41,33 @@ class Destination:
     terminal: Terminal
     accept: str = ""  # the fingerprint that an unknown server must have
     connected: Callable[[], None] = lambda: None  # for when the connection stands
+
+
+def destination(
+    root: Path,
+    here: System,
+    name: str,
+    *,
+    yes: bool = False,
+    dry: bool = False,
+    verbose: bool = False,
+    accept: str = "",
+) -> Destination:
+    """The stage of that name in the deploy.toml of the project at `root`.
+
+    `here` is the project's system on this machine: what the two have in common is its own.
+    """
+    if verbose and not dry:
+        raise UsageError("--verbose is for --dry-run.", remedy="Write both.")
+    file = root / "deploy.toml"
+    config, keep = remember(file, load(file, name), ask=Terminal().ask)
+    system = get_expected_system_from_name(
+        f"{here.configuration}_{name}", core_repo=here.core_repo, core_app=here.core_app
+    )
+    terminal = DryTerminal(verbose=verbose) if dry else Terminal(yes=yes)
+    return Destination(
+        system=system, config=config, terminal=terminal, accept=accept, connected=keep
+    )
 
 
 @dataclass(frozen=True, slots=True)

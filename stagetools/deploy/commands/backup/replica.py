@@ -1,7 +1,6 @@
 """The replica of an installation's database: set up, followed, watched, brought back."""
 
 import hashlib
-import shlex
 from pathlib import Path, PurePosixPath
 
 from stagetools.deploy.layout import Layout
@@ -13,6 +12,7 @@ from stagetools.deploy.shell import (
     script,
     script_file,
     script_text,
+    script_with,
 )
 
 __all__ = [
@@ -111,20 +111,19 @@ def _text(name: str) -> str:
 
 def _script(layout: Layout, url: str, directory: str) -> str:
     """`replica.sh` with its values before it: systemd calls it without a client."""
-    values = {
-        "own": own_dir(layout),
-        "meta": meta_dir(layout),
-        "name": layout.system.name,
-        "user": layout.system.user,
-        "container": container(layout),
-        "home": layout.home,
-        "site": layout.site_dir,
-        "releases": layout.releases_dir,
-        "env": layout.env_file,
-        "base": layout.fence,
-        "database": layout.database_name,
-        "url": url,
-        "place": directory,
-    }
-    head = "".join(f"{key}={shlex.quote(str(to))}\n" for key, to in values.items())
-    return head + script_text("replica.sh")
+    return script_with(
+        "replica.sh",
+        own=own_dir(layout),
+        meta=meta_dir(layout),
+        name=layout.system.name,
+        user=layout.system.user,
+        container=container(layout),
+        home=layout.home,
+        site=layout.site_dir,
+        releases=layout.releases_dir,
+        env=layout.env_file,
+        base=layout.fence,
+        database=layout.database_name,
+        url=url,
+        place=directory,
+    )

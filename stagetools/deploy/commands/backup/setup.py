@@ -1,7 +1,6 @@
 """Setting backups up: restic, its repository and key, and the timers."""
 
 import hashlib
-import shlex
 from pathlib import PurePosixPath
 
 from stagetools.deploy.layout import Layout
@@ -12,6 +11,7 @@ from stagetools.deploy.shell import (
     prints,
     script_file,
     script_text,
+    script_with,
 )
 
 __all__ = [
@@ -88,19 +88,18 @@ def digest(layout: Layout, *, calendar: str, drills: str, keep: str, to: str) ->
 
 def _script(layout: Layout, keep: str, to: str) -> str:
     """`backup.sh` with its values before it: timers call it without a client."""
-    values = {
-        "dir": layout.overlays_dir,
-        "name": layout.system.name,
-        "user": layout.system.user,
-        "home": layout.home,
-        "site": layout.site_dir,
-        "releases": layout.releases_dir,
-        "media": layout.media_dir,
-        "env": layout.env_file,
-        "base": layout.fence,
-        "database": layout.database_name,
-        "keep": keep,
-        "to": to,
-    }
-    head = "".join(f"{key}={shlex.quote(str(to))}\n" for key, to in values.items())
-    return head + script_text("backup.sh")
+    return script_with(
+        "backup.sh",
+        dir=layout.overlays_dir,
+        name=layout.system.name,
+        user=layout.system.user,
+        home=layout.home,
+        site=layout.site_dir,
+        releases=layout.releases_dir,
+        media=layout.media_dir,
+        env=layout.env_file,
+        base=layout.fence,
+        database=layout.database_name,
+        keep=keep,
+        to=to,
+    )

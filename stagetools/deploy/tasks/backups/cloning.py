@@ -120,15 +120,10 @@ def _refuse_moved(target: Session, here: steps.Stage) -> None:
 
 
 def _refuse_full(target: Session, there: steps.Stage) -> None:
-    needed = _COPIES * there.contents.bytes + there.uploads
-    free = servers.look(target).disk_free
-    if free < needed and not target.terminal.dry:
-        raise StageError(
-            f"The disk of {target.host.address} has {size(free)} free; the clone may need"
-            f" {size(needed)}.",
-            untouched="Nothing was changed.",
-            remedy="Make room there first.",
-        )
+    if not target.terminal.dry:
+        needed = _COPIES * there.contents.bytes + there.uploads
+        free = servers.look(target).disk_free
+        preflight.refuse_too_small_a_disk(target, free, needed, "the clone")
 
 
 def _both(
@@ -176,11 +171,7 @@ class Clone(FromBackup):
             self.step("Copy", self.copy)
             self.step("Migrate", self.migrate)
             self.step("Anonymise", self.anonymise)
-            self.step("Start", self.start)
-            self.step("Switch", self.switch)
-            self.step("Drain", self.drain)
-            self.step("Clean up", self.keep_old)
-            self.step("Prune", self.prune)
+            self.serve_other()
 
     def duplicate(self, old: str) -> Outcome:
         """As for any launch, with uploads of the release's own."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from stagetools.deploy.console.terminal import Step
 from stagetools.deploy.facts import Facts, Record, span
-from stagetools.deploy.outcome import Outcome, size
+from stagetools.deploy.outcome import Outcome
 from stagetools.deploy.replicas import parse_moment
 from stagetools.deploy.steps import backup, database, lock, preflight
 from stagetools.deploy.tasks.backups import backing_up
@@ -161,13 +161,10 @@ def _named(session: Session, what: str) -> Source:
 
 def _refuse_full(session: Session, facts: Facts, source: Source) -> None:
     """Raise where the copy would fill the disk on which the site serves meanwhile."""
-    needed = _COPIES * (source.bytes or facts.database)
-    if facts.disk_free < needed and not session.terminal.dry:
-        raise StageError(
-            f"The disk of {session.host.address} has {size(facts.disk_free)} free; the"
-            f" restore may need {size(needed)}.",
-            untouched="Nothing was changed.",
-            remedy="Make room there first.",
+    if not session.terminal.dry:
+        needed = _COPIES * (source.bytes or facts.database)
+        preflight.refuse_too_small_a_disk(
+            session, facts.disk_free, needed, "the restore"
         )
 
 
@@ -196,11 +193,7 @@ class FromBackup(Restore):
             self.step("Migrate", self.migrate)
             if self.source.is_backup:
                 self.step("Uploads", self.uploads)
-            self.step("Start", self.start)
-            self.step("Switch", self.switch)
-            self.step("Drain", self.drain)
-            self.step("Clean up", self.keep_old)
-            self.step("Prune", self.prune)
+            self.serve_other()
 
     def restore(self, step: Step) -> Outcome:
         """Take the database into the directory of the release to come, and judge it."""
