@@ -64,26 +64,22 @@ as find "$run" -mindepth 1 -maxdepth 1 '(' -name '*.sock' -o -name '*.held' ')' 
 for release in $serving; do # what serves says where its database is, or none is removed
   test -s "$release.env" || live=unknown
 done
-for dir in "$home"/data-*; do
-  test "$live" != unknown || break
-  expr "${dir##*/data-}" : "$is_release\$" >/dev/null || continue
-  case $live in *" $dir "*) continue ;; esac
-  test -L "$dir" || as find "$dir" -mindepth 1 -delete || true
-  rm -rf -- "$dir"
-done
+forget_but() { # KIND, and in spaces the directories that stay
+  for dir in "$home/$1"-*; do
+    expr "${dir##*/"$1"-}" : "$is_release\$" >/dev/null || continue
+    case $2 in *" $dir "*) continue ;; esac
+    test -L "$dir" || as find "$dir" -mindepth 1 -delete || true
+    rm -rf -- "$dir"
+  done
+}
+test "$live" = unknown || forget_but data "$live"
 
 # A clone's uploads, and those that it has replaced: one serves, and `media` leads there.
 uploads=" $home/$(readlink "$home/media" || true) "
 for release in $serving; do
   uploads="$uploads$(sed -n 's/^STAGETOOLS_MEDIA=//p' "$release.env" 2>/dev/null || true) "
 done
-for dir in "$home"/media-*; do
-  test "$live" != unknown || break
-  expr "${dir##*/media-}" : "$is_release\$" >/dev/null || continue
-  case $uploads in *" $dir "*) continue ;; esac
-  test -L "$dir" || as find "$dir" -mindepth 1 -delete || true
-  rm -rf -- "$dir"
-done
+test "$live" = unknown || forget_but media "$uploads"
 
 oldest=$(ls | grep -x "${is_release}[.]manifest" | head -n 1)
 test -z "$oldest" || as find "$assets" ! -type d ! -newermt "@$(stat -c %.9Y "$oldest")" -delete || true
