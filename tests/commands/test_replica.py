@@ -248,6 +248,7 @@ def test_a_place_that_is_away_ends_no_replica_that_goes_there(
     """Only one that goes elsewhere, which nobody wants any more."""
     for name in ("chown", "systemctl"):
         site.program(name, "exit 0")
+    site.program("ssh-keygen", 'for last; do :; done; touch "$last" "$last.pub"')
     site.at("/etc/systemd/system").mkdir(parents=True)
     own = site.at(replica.own_dir(layout))
     (own / "url").write_text(URL)
