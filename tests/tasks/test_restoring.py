@@ -109,6 +109,12 @@ def test_a_kept_copy_has_no_uploads(desk) -> None:
     assert scene.world.of("backup.repository.take")["source"] == "before-R2"
 
 
+def test_as_many_rows_as_then_are_not_passed_over_in_silence(desk) -> None:
+    scene = desk(said={"backup.repository.take": taken(entry=120, gone=3)})
+    restoring.restore(scene.session, "latest")
+    assert "every table has as many rows now as then" in scene.output.getvalue()
+
+
 def test_an_older_schema_is_brought_up_on_the_copy(desk) -> None:
     scene = desk(said={"backup.repository.take": taken(KNOWN[:2], entry=100)})
     restoring.restore(scene.session, "latest")

@@ -34,6 +34,7 @@ __all__ = [
 
 _COPIES = 2  # of the database: as it arrives, and what migrations write
 _SHOWN = 20  # tables whose rows would be others, at the most
+_SAME = "every table has as many rows now as then, though not the same ones perhaps"
 _MAGIC = b"SQLite format 3\0"
 
 
@@ -218,7 +219,7 @@ class FromBackup(Restore):
 
     def agree_to_lose(self) -> None:
         """Say what would be lost, by time and by rows, and ask."""
-        for line in differences(self.live, self.found):
+        for line in differences(self.live, self.found) or [_SAME]:
             self.session.terminal.say(line)
         since = f"since {self.source.name} was copied"
         if self.source.at:
