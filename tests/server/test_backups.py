@@ -7,13 +7,16 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from tests.server.changes import serving, stored, take_load
+from tests.server.clock import Clock
 from tests.server.load import Load
 from tests.server.machines import Server
+from tests.server.mailbox import Mailbox, mailbox
 from tests.server.project import Done, Project
 from tests.spoiling import WAYS, spoil
 
@@ -21,14 +24,18 @@ DOMAIN = "mysite.test"
 HOME = "/home/mysite_prod"
 VAULT = f"{HOME}/vault"
 RATES = {"new": 5.0, "kept": 10.0, "write": 15.0, "slow": 0.3}
-NIGHTLY, DRILL = (
-    f"stagetools-{what}-mysite_prod.service" for what in ("backup", "drill")
-)
+NIGHTLY, DRILL = (f"stagetools-{what}-mysite_prod" for what in ("backup", "drill"))
 
 
 @pytest.fixture(scope="module")
 def server(new_server) -> Server:
     return new_server("backups", with_docker=True)
+
+
+@pytest.fixture(scope="module")
+def clock(server, project, tmp_path_factory) -> Clock:
+    """The server's own, once the site is there."""
+    return Clock(server, tmp_path_factory.mktemp("clock"))
 
 
 @pytest.fixture(scope="module")
@@ -95,17 +102,35 @@ def test_no_container_sees_the_backups_and_the_key_is_in_no_environment(
     assert "Permission denied" in server.run(refused)
 
 
-def test_the_server_makes_and_tries_them_by_itself(server, project) -> None:
+def test_the_server_makes_and_tries_them_by_itself(server, project, clock) -> None:
+    """Nobody calls them: it becomes night on the server, and then the day of the drill."""
     timers = server.run("systemctl list-timers --all --no-legend 'stagetools-*'")
     for line in timers.splitlines():
         assert re.match(r"\w{3} 20\d\d-\d\d-\d\d \d\d:\d\d", line), timers
     assert timers.count("mysite_prod.timer") == 2
-    server.run(f"systemctl start {NIGHTLY}")
-    server.run(f"systemctl start {DRILL}")
-    row = next(row for row in listed(project) if row[4].startswith("the server"))
-    assert row[3:5] == ["by timer", "the server"]
-    assert re.fullmatch(r"20\d\d-.*", row[5])  # a drill has read it
-    assert re.search(r"drill +\d+ (s|min) ago; the next", project.inv("status").text)
+    night, drill = clock.next_of(NIGHTLY), clock.next_of(DRILL)
+    told = project.inv("status").text
+    assert f"the next one {at(night)} UTC" in told
+    assert f"the next one {at(drill)} UTC" in told
+    try:
+        assert clock.wait_for(NIGHTLY) == "success"
+        assert clock.wait_for(DRILL) == "success"
+        done = project.inv("status")
+        assert done.status == 0, str(done)
+        assert re.search(r"backup +\d+ (s|min|h) ago; the next", done.text), str(done)
+        assert re.search(r"drill +\d+ (s|min) ago; the next", done.text), str(done)
+        row = next(row for row in listed(project) if row[4].startswith("the server"))
+        assert row[3:5] == ["by timer", "the server"]
+        assert row[5][:10] == at(drill)[:10]  # of that day
+    finally:
+        clock.put_back()
+    restored(project.inv("backup"))
+    restored(project.inv("backup", "--verify"))
+
+
+def at(seconds: int) -> str:
+    """A moment as `inv status` writes it."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M}"
 
 
 def test_a_backup_under_writes_is_sound_and_the_next_stores_what_changed(
@@ -293,9 +318,7 @@ def test_the_wrong_thing_is_refused_and_the_live_one_stays(
     assert before | {row[0] for row in load.report["acknowledged"]} <= stored(server)
 
 
-def test_a_damaged_repository_is_told_and_so_is_a_timer_that_does_not_run(
-    server, project
-) -> None:
+def test_a_timer_that_does_not_run_is_told(server, project) -> None:
     server.run("systemctl stop stagetools-backup-mysite_prod.timer")
     done = project.inv("status")
     assert (done.status, "the timer of the backups does not run" in done.text) == (
@@ -304,16 +327,38 @@ def test_a_damaged_repository_is_told_and_so_is_a_timer_that_does_not_run(
     )
     server.run("systemctl start stagetools-backup-mysite_prod.timer")
     assert project.inv("status").status == 0
+
+
+def test_a_damaged_repository_is_found_by_the_weekly_drill_told_and_mailed(
+    server, project, clock
+) -> None:
     repository = f"{VAULT}/inside/repository"
     restored(project.inv("backup"))
-    server.run(
-        f"cp -a {repository} /root/sound; for pack in $(find {repository}/data -type f); do"
-        " printf 'damaged' | dd of=$pack bs=1 seek=50 conv=notrunc status=none; done"
-    )
-    server.run(f"systemctl start {DRILL} || true")
-    done = project.inv("status")
-    assert (done.status, "the last drill failed: " in done.text) == (1, True), str(done)
+    with mailbox() as box:
+        mails_go_to(box, project)
+        server.run(
+            f"cp -a {repository} /root/sound; for pack in $(find {repository}/data -type f); do"
+            " printf 'damaged' | dd of=$pack bs=1 seek=50 conv=notrunc status=none; done"
+        )
+        try:
+            assert clock.wait_for(DRILL) == "exit-code"
+            done = project.inv("status")
+        finally:
+            clock.put_back()
+        box.wait_for("Subject: [mysite_prod] The drill of mysite_prod failed")
+    failed = "the last drill failed: "
+    assert (done.status, failed in done.text) == (1, True), str(done)
+    by_hand = project.inv("backup", "--verify")
+    assert by_hand.status == 1, str(by_hand)
+    assert "Verify: " in by_hand.text
 
     server.run(f"rm -rf {repository}; cp -a /root/sound {repository}")
-    server.run(f"systemctl start {DRILL}")
+    restored(project.inv("backup"))
+    restored(project.inv("backup", "--verify"))
     assert project.inv("status").status == 0
+
+
+def mails_go_to(box: Mailbox, project: Project) -> None:
+    host, port = box.server_address[:2]
+    values = f"ADMINS=ann@mysite.test EMAIL_HOST={host} EMAIL_PORT={port}"
+    restored(project.inv("env.set", *values.split()))
