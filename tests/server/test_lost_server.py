@@ -1,20 +1,28 @@
 """The server is destroyed in the midst of writes: the site comes back on a new one, from elsewhere."""
 
+import os
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+import boto3
 import pytest
+from moto.server import ThreadedMotoServer
 
 from tests.server.browser import Browser
 from tests.server.changes import serving, stored, take_load
 from tests.server.load import Load
-from tests.server.machines import Server, docker
+from tests.server.machines import SUBNET, Server, docker
 from tests.server.project import Done, Project
 
 DOMAIN = "mysite.test"
 HOME = "/home/mysite_prod"
 RATES = {"kept": 5.0, "write": 15.0}
+UNSENT = 10.0
+"""Seconds: what a replica may lose at the most. It sends each second; this machine may be busy."""
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "s/3+x"}
 LOGIN = """
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, get_user_model
 from django.contrib.sessions.backends.db import SessionStore
@@ -38,11 +46,13 @@ def keeper(new_server) -> Server:
     return server
 
 
-def aim(project: Project, server: Server, place: str) -> None:
+def aim(project: Project, server: Server, place: str, replica: str = "") -> None:
     """What the owner writes into deploy.toml."""
     project.target(server, domain=DOMAIN)
-    text = project.read("deploy.toml")
-    project.write("deploy.toml", f'{text}\n[stages.prod.backup]\nto = "{place}"\n')
+    text = project.read("deploy.toml") + f'\n[stages.prod.backup]\nto = "{place}"\n'
+    if replica:
+        text += f'\n[stages.prod.replica]\nurl = "{replica}"\n'
+    project.write("deploy.toml", text)
 
 
 def let_in(keeper: Server, text: str) -> None:
@@ -79,6 +89,8 @@ class Lost:
     upload: str
     written: dict[str, float]  # when each acknowledged row was, by the monotonic clock
     began: float  # the last backup
+    ended: float  # the server
+    moment: str  # when that was, for --at
 
     def judge(self, fresh: Server, back: Done) -> None:
         """All of it is there again but for what came after that backup; and backups go on."""
@@ -98,6 +110,18 @@ class Lost:
         assert re.search(r"; \d+[.]?\d* kB of it new", words), "all was stored again"
         assert self.project.inv("status").status == 0
 
+    def judge_replica(self, fresh: Server) -> None:
+        """What the backup had not is in the replica, which the new server has not overwritten."""
+        back = self.project.inv("restore", "--at", self.moment, "--yes")
+        assert back.status == 0, str(back)
+        there = stored(fresh)
+        gone = [at for name, at in self.written.items() if name not in there]
+        first = max((self.ended - at for at in gone), default=0)
+        print(f"{len(gone)} of {len(self.written)} lost, none {first:.1f} s before")  # noqa: T201
+        assert first < UNSENT
+        assert is_logged_in(fresh, self.session)
+        assert fresh.run(f"sha256sum <{HOME}/media/large") == self.upload
+
 
 def lose(project: Project, server: Server) -> Lost:
     """Let it be destroyed while visitors write, some seconds after a backup began."""
@@ -116,10 +140,12 @@ def lose(project: Project, server: Server) -> Lost:
         assert made.status == 0, str(made)
         time.sleep(2)
         destroy(server)
+        lost, moment = time.monotonic(), time.gmtime()
     print(f"the last backup took {ended - began:.1f} s")  # noqa: T201
     written = {row[0]: row[2] for row in load.report["acknowledged"]}
     assert max(written.values()) > ended  # it was in the midst of them
-    return Lost(project, key, session, upload, written, began)
+    at = time.strftime("%Y-%m-%d %H:%M:%S", moment)
+    return Lost(project, key, session, upload, written, began, lost, at)
 
 
 def test_a_destroyed_server_s_site_is_back_from_a_repository_elsewhere(
@@ -144,3 +170,43 @@ def test_a_destroyed_server_s_site_is_back_from_a_repository_elsewhere(
     )
     lost.judge(fresh, project.inv("deploy", "--restore", stdin=f"{lost.key}\n"))
     assert project.inv("deploy", "--restore", stdin=f"{lost.key}\n").status == 2
+
+
+@contextmanager
+def s3() -> Iterator[str]:
+    """Where a bucket is, at the servers' side of this machine."""
+    server = ThreadedMotoServer(ip_address=f"{SUBNET}.1", port=0, verbose=False)
+    server.start()
+    try:
+        at = "http://{}:{}".format(*server.get_host_and_port())
+        words = {name.lower(): value for name, value in CREDENTIALS.items()}
+        client = boto3.client("s3", endpoint_url=at, region_name="us-east-1", **words)
+        client.create_bucket(Bucket="bucket")
+        yield at
+    finally:
+        server.stop()
+
+
+@pytest.mark.skipif(not os.environ.get("RELEASE"), reason="before a release: RELEASE=1")
+def test_and_from_s3_where_its_replica_has_what_came_after_the_backup(
+    new_server, new_project
+) -> None:
+    server, project = new_server("lost", with_docker=True), new_project()
+    take_load(project)
+    with s3() as at:
+        replica = f"s3://bucket/replica?endpoint={at}&forcePathStyle=true"
+        places = f"s3:{at}/bucket/mysite", replica
+        aim(project, server, *places)
+        refused = project.inv("deploy")
+        assert "Give its credentials, then deploy again" in refused.text, str(refused)
+        values = [f"{name}={value}" for name, value in CREDENTIALS.items()]
+        assert project.inv("env.set", *values).status == 0
+        project.deploy()
+        lost = lose(project, server)
+
+        fresh = new_server("fresh", with_docker=True)
+        aim(project, fresh, *places)
+        typed = "".join(f"{line}\n" for line in (lost.key, *CREDENTIALS.values()))
+        lost.judge(fresh, project.inv("deploy", "--restore", stdin=typed))
+        lost.judge_replica(fresh)
+        assert project.inv("status").status == 0
