@@ -138,6 +138,14 @@ def test_a_server_that_never_had_any_is_no_trouble() -> None:
         (replace(WELL, now=NOW + 2 * DAY), "the last backup is late"),
         (replace(WELL, drill=Result()), "the last drill is late"),
         (replace(WELL, backup=Result()), "the last backup is late"),
+        (
+            replace(WELL, backup=replace(WELL.backup, good=NOW + DAY)),
+            "the last backup is dated in the future: was the clock put back?",
+        ),
+        (
+            replace(WELL, ahead=3),
+            "3 backups are dated in the future, so no old one is removed",
+        ),
     ],
 )
 def test_what_needs_somebody_is_told(watch: Watch, said: str) -> None:

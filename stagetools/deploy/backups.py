@@ -7,7 +7,16 @@ from dataclasses import dataclass, field
 
 from stagetools.errors import ConfigError
 
-__all__ = ["NEVER", "Backup", "Keep", "Result", "Timer", "Watch", "parse_watch"]
+__all__ = [
+    "NEVER",
+    "SLACK",
+    "Backup",
+    "Keep",
+    "Result",
+    "Timer",
+    "Watch",
+    "parse_watch",
+]
 
 NEVER = "never"
 _INTERVAL = re.compile(r"(\d+) (minute|hour|day|week)s?")
@@ -19,6 +28,7 @@ _FIRST, _LAST = (
 )  # o'clock, by the server's clock: when most sites have few visitors
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _LATE = 1.5  # intervals, after which a backup or a drill is late
+SLACK = 300  # seconds that clocks differ, as in scripts/backup.sh
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +165,8 @@ class Watch:
     unfinished: bool = (
         False  # what `inv deploy --restore` needs is there, and no timer yet
     )
+    ahead: int = 0  # backups that are dated in the future
+    elsewhere: int | None = None  # when one was sent there, 0 never; None: nowhere to
     backup: Result = field(default_factory=Result)
     drill: Result = field(default_factory=Result)
     timer: Timer = field(default_factory=Timer)
@@ -168,6 +180,9 @@ class Watch:
             *self._of("backup", self.backup, self.timer),
             *self._of("drill", self.drill, self.drill_timer),
         ]
+        if self.ahead:
+            are = "1 backup is" if self.ahead == 1 else f"{self.ahead} backups are"
+            found += [f"{are} dated in the future, so no old one is removed"]
         return found if self.since else []
 
     def _of(self, what: str, last: Result, timer: Timer) -> list[str]:
@@ -177,6 +192,8 @@ class Watch:
             return [f"the last {what} was cut off"]
         if self.wanted and not timer.runs:
             return [f"the timer of the {what}s does not run"]
+        if last.good > self.now + SLACK:
+            return [f"the last {what} is dated in the future: was the clock put back?"]
         since = last.good or self.since
         if self.wanted and timer.gap and self.now - since > _LATE * timer.gap:
             return [f"the last {what} is late"]
@@ -192,6 +209,8 @@ def parse_watch(text: str) -> Watch:
         busy=values.get("busy") == "yes",
         wanted=values.get("wanted") == "yes",
         unfinished=values.get("unfinished") == "yes",
+        ahead=_number(values, "ahead"),
+        elsewhere=_number(values, "elsewhere") if "elsewhere" in values else None,
         backup=_result(values, "backup"),
         drill=_result(values, "drill"),
         timer=_timer(values, "backup"),

@@ -119,9 +119,10 @@ def watch(machine: Machine, layout):
     return steps.watch(Site(machine, layout, CONFIG))
 
 
-def spoil(machine: Machine, layout) -> None:
+def spoil(machine: Machine, layout, repository: Path | None = None) -> None:
     """As a disk does that decays: a byte of each sector, for a pack holds many files."""
-    for pack in machine.at(layout.vault_dir / "inside/repository/data").rglob("*"):
+    repository = repository or machine.at(layout.vault_dir / "inside/repository")
+    for pack in (repository / "data").rglob("*"):
         if pack.is_file():
             pack.chmod(0o600)
             data = bytearray(pack.read_bytes())
@@ -289,6 +290,78 @@ def test_old_backups_go(site, layout) -> None:
     script.write_text(script.read_text().replace("--keep-daily 7", ""))
     assert newest in [entry.name for entry in steps.listed(Site(site, layout, CONFIG))]
     assert len(steps.listed(Site(site, layout, CONFIG))) == 1
+
+
+def clock_says(machine: Machine, when: str) -> None:
+    """What restic writes down as the time of each backup that it makes from now on."""
+    late = f'case " $* " in *" backup --quiet "*) set -- "$@" --time "{when}" ;; esac'
+    machine.program(
+        "restic", f'{late if when else ""}\nexec {shutil.which("restic")} "$@"'
+    )
+
+
+def test_a_backup_dated_in_the_future_is_not_the_latest_and_none_is_removed(
+    site, layout
+) -> None:
+    """restic would keep it, and remove what is made after the clock was put back."""
+    place = site.root / "elsewhere"
+    config = StageConfig(stage_name="prod", backup=Backup(to=str(place)))
+    at = Site(site, layout, config)
+    set_up(site, layout, config)
+    script = site.at(setup.script_path(layout))
+    keep = steps.words(at)["keep"]
+    assert keep in script.read_text()
+    script.write_text(script.read_text().replace(keep, "--keep-last 1"))
+    clock_says(site, "2090-01-31 02:00:00")
+    future = made(site, layout)["made"]
+    clock_says(site, "")
+    now = made(site, layout)["made"]
+    entries = steps.listed(at)
+    assert [(one.name, one.ahead) for one in entries] == [(future, True), (now, False)]
+    [trouble] = watch(site, layout).troubles()
+    assert trouble == "1 backup is dated in the future, so no old one is removed"
+    assert f"drilled={now}" in site.run(repository.drill(layout))
+    key = site.run(repository.key(layout))
+    lose(site, layout)
+    assert fetch(at, key).at == entries[1].at
+
+
+def test_once_it_is_removed_by_hand_old_ones_go_again(site, layout) -> None:
+    set_up(site, layout)
+    clock_says(site, "2090-01-31 02:00:00")
+    future = made(site, layout)["made"]
+    assert watch(site, layout).ahead == 1
+    clock_says(site, "")
+    own = site.at(layout.vault_dir)
+    words = ["restic", "--no-cache", "-r", own / "inside/repository", "forget", future]
+    environment = os.environ | {"RESTIC_PASSWORD": (own / "key").read_text()}
+    subprocess.run(words, env=environment, capture_output=True, check=True)
+    made(site, layout)
+    assert watch(site, layout).troubles() == []
+
+
+def test_a_drill_reads_what_lies_elsewhere_too(site, layout) -> None:
+    place = site.root / "elsewhere"
+    config = StageConfig(stage_name="prod", backup=Backup(to=str(place)))
+    at = Site(site, layout, config)
+    set_up(site, layout, config)
+    assert watch(site, layout).elsewhere == 0
+    made(site, layout)
+    assert watch(site, layout).elsewhere >= watch(site, layout).backup.began
+    assert f" in {place}, of which" in steps.drill(at, lambda line: None).text
+    sound = site.root / "sound"
+    shutil.copytree(place, sound)
+    spoil(site, layout, place)
+    assert site.attempt(repository.drill(layout)).returncode == 1
+    [trouble] = watch(site, layout).troubles()
+    assert trouble.startswith("the last drill failed: ")
+    assert f" in {place} " in trouble
+    shutil.rmtree(place)
+    done = site.attempt(repository.drill(layout))
+    assert f"are sound, but {place} cannot be read".encode() in done.stderr
+    sound.rename(place)
+    site.run(repository.drill(layout))
+    assert watch(site, layout).troubles() == []
 
 
 def test_backups_lie_elsewhere_as_well(site, layout) -> None:

@@ -3,11 +3,13 @@
 import io
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stagetools.deploy.backups import parse_watch
 from stagetools.deploy.tasks.backups import backing_up
 from stagetools.errors import StageError, UsageError
 from tests.steps.scripted import failure
@@ -43,8 +45,6 @@ def test_a_backup_says_what_is_in_it(desk) -> None:
 
 
 def test_on_a_server_of_an_older_version_they_are_set_up_first(desk, ready) -> None:
-    from dataclasses import replace
-
     from tests.steps.conftest import OLD
 
     scene = desk(facts=replace(ready, release=OLD))
@@ -80,6 +80,29 @@ def test_every_backup_is_listed_with_what_it_is(desk) -> None:
     ]
     assert rows[2].split()[0] == "before-R2"
     assert "before a migration" in rows[2]
+
+
+def test_the_latest_is_none_of_the_future_unless_there_is_no_other(desk) -> None:
+    before, after = "now=1769826000\n", "now=5\n"  # of the one that is listed
+    assert backing_up.named(desk().session, "latest").name == "5c1438aa"
+    later = LISTED.replace("2026-01-31T02:17", "2031-01-31T02:17")
+    later = later.replace("5c1438aa", "0badc10c")
+    [one] = [line for line in LISTED.splitlines() if line.startswith("snapshots=[")]
+    [other] = [line for line in later.splitlines() if line.startswith("snapshots=[")]
+    both = f"{one.rstrip(']')}, {other.partition('[')[2]}\n"
+    said = {"listed": before + both}
+    assert backing_up.named(desk(**said).session, "latest").name == "5c1438aa"
+    said = {"listed": after + both}
+    assert backing_up.named(desk(**said).session, "latest").name == "0badc10c"
+
+
+def test_status_tells_how_old_what_lies_elsewhere_is() -> None:
+    said = parse_watch("now=9000\nsince=900\nbackup.good=8950\nelsewhere=8000\n")
+    assert backing_up.rows(said)["backup"].startswith("50 s ago")
+    assert "; elsewhere 16 min ago" in backing_up.rows(said)["backup"]
+    put_back = replace(said, now=500)
+    assert "dated in the future" in backing_up.rows(put_back)["backup"]
+    assert "-" not in backing_up.rows(put_back)["backup"]
 
 
 def test_what_cannot_be_listed_is_told(desk) -> None:

@@ -221,7 +221,21 @@ archive() { # exits 3 where a file could not be read
     --tag "media=$size_of_uploads" now "$uploads"
 }
 
+# A clock that was wrong leaves backups that are dated in the future. restic would keep those, and
+# not what was just made: none is removed then, here and elsewhere, and `inv status` says so.
+ahead=0
+may_forget() { # PROGRAM: repository or remote
+  many=$("$1" snapshots --json --no-lock --host "$name" | dated |
+    awk -v now="$(date +%s)" -v slack="$slack" '$1 > now + slack {many++} END {print many + 0}')
+  test "$many" -le "$ahead" || ahead=$many
+  echo "$ahead" >"$vault/ahead.new"
+  mv -T "$vault/ahead.new" "$vault/ahead"
+  test "$many" = 0 || echo "Some backups are dated in the future ($many), so no old one is removed." >&2
+  test "$many" = 0
+}
+
 keep() {
+  may_forget repository || return 0
   # shellcheck disable=SC2086 # words
   repository forget --quiet --host "$name" --group-by host $keep --prune ||
     fail "The backup was made, but old ones could not be removed: read restic's last lines."
@@ -283,7 +297,7 @@ send_elsewhere() {
   remote copy --quiet --from-repo repository --host "$name" >&2 ||
     fail "The backup is on the server, but was not sent to $to."
   # shellcheck disable=SC2086 # words
-  remote forget --quiet --host "$name" --group-by host $keep --prune ||
+  ! may_forget remote || remote forget --quiet --host "$name" --group-by host $keep --prune ||
     fail "The backup was sent to $to, but old ones could not be removed there."
   date +%s >"$vault/sent.new"
   mv -T "$vault/sent.new" "$vault/sent"
@@ -298,6 +312,19 @@ hint() {
 
 # --- trying one ---------------------------------------------------------------------------------
 
+slack=300 # seconds that clocks differ
+
+# `SECONDS ID` of each of what `snapshots` prints, the oldest first.
+dated() {
+  grep -o '"time":"[^"]*"\|"id":"[0-9a-f]\{64\}"' | cut -d '"' -f 4 | paste -d ' ' - - |
+    while read -r at id; do echo "$(date -d "$at" +%s) $id"; done | sort -n
+}
+
+newest() { # of those; but one that is dated in the future only where there is no other
+  dated | awk -v now="$(date +%s)" -v slack="$slack" '{last = $2} $1 <= now + slack {past = $2}
+    END {if (past last != "") print past ? past : last}'
+}
+
 snapshots() { # on one line
   found=$(repository snapshots --json --no-lock --host "$name" "$@") || return
   printf '%s' "$found" | tr -d '\n'
@@ -308,23 +335,42 @@ drill() {
   begin drill
   look_at_site || fail "No release serves, so no image is there to read a database with."
   open_repository
-  id=$(snapshots --group-by host --latest 1) || fail "The backups cannot be read: read restic's last lines."
-  id=$(printf '%s\n' "$id" | sed -n 's/.*"id":"\([0-9a-f]\{64\}\)".*/\1/p')
+  id=$(snapshots) || fail "The backups cannot be read: read restic's last lines."
+  id=$(printf '%s\n' "$id" | newest)
   test -n "$id" || fail "There is no backup yet."
-  inside rm -rf drill
-  inside mkdir drill
-  repository dump --archive tar "$id" now | inside tar -x -C drill ||
-    fail "The backup $(short "$id") cannot be read."
-  data=$inside/drill/now # the live one is no part of this
-  found=$(sqlite drill/now compare /copy/database.sqlite3 /copy/manifest.json) ||
-    fail "The database in the backup $(short "$id") cannot be restored: $(wrong "$found")"
+  try_database repository ''
   uploads=$(sed -n 's/^media=//p' "$inside/drill/now/about")
   read_uploads || fail "The uploads in the backup $(short "$id") cannot be restored."
   repository check --quiet >&2 || fail "The repository of the backups is damaged: read restic's last lines."
   echo "$id $(date +%s)" >>"$vault/drilled"
   tail -n 200 "$vault/drilled" >"$vault/drilled.new"
   mv -T "$vault/drilled.new" "$vault/drilled"
-  echo "drilled=$(short "$id") $(printf '%s\n' "$found" | sed -n 's/^{"bytes": \([0-9]*\), "rows": \([0-9]*\),.*/database=\1 rows=\2/p')" || true
+  said_of="drilled=$(short "$id") $(printf '%s\n' "$found" | sed -n 's/^{"bytes": \([0-9]*\), "rows": \([0-9]*\),.*/database=\1 rows=\2/p')"
+  there=''
+  test -z "$to" || drill_elsewhere
+  echo "$said_of$there" || true
+}
+
+try_database() { # PROGRAM WHERE
+  inside rm -rf drill
+  inside mkdir drill
+  "$1" dump --archive tar "$id" now | inside tar -x -C drill ||
+    fail "The backup $(short "$id")$2 cannot be read."
+  data=$inside/drill/now # the live one is no part of this
+  found=$(sqlite drill/now compare /copy/database.sqlite3 /copy/manifest.json) ||
+    fail "The database in the backup $(short "$id")$2 cannot be restored: $(wrong "$found")"
+}
+
+# Other disks decay by themselves. Of what lies elsewhere the newest database is read as if it were
+# restored, and a thirteenth of all files: in a quarter of a year each of them was.
+drill_elsewhere() {
+  why=$(opened --no-lock) || fail "The backups on the server are sound, but $to cannot be read: $(printf '%s' "$why" | tail -n 1)"
+  id=$(remote snapshots --json --no-lock --host "$name" | newest)
+  test -n "$id" || fail "The backups on the server are sound, but $to has none of $name yet."
+  try_database remote " in $to"
+  remote check --no-lock --quiet --read-data-subset "$(($(date +%s) / 604800 % 13 + 1))/13" >&2 ||
+    fail "The backups on the server are sound, but the repository in $to is damaged: read restic's last lines."
+  there=" there=$(short "$id")"
 }
 
 read_uploads() { # of a pipe, the shell has the last one's status alone
@@ -337,7 +383,7 @@ short() { printf '%.8s' "$1"; }
 
 list() {
   there=$(snapshots) || fail "The backups cannot be read: read restic's last lines."
-  printf 'snapshots=%s\n' "$there"
+  printf 'now=%s\nsnapshots=%s\n' "$(date +%s)" "$there"
   sed -n 's/^/drilled=/p' "$vault/drilled" 2>/dev/null || true
   ! test -s "$vault/sent" || echo "sent=$(cat "$vault/sent")"
   (cd / && as find "$home/backups" -maxdepth 1 -type f -regextype posix-egrep \
@@ -353,6 +399,8 @@ watch() {
   echo "since=$(stat -c %Y "$vault/since")"
   test "$(cat "$vault/installed")" != lost || echo unfinished=yes # see backup_install.sh
   test ! -e "$vault/lock" || flock --nonblock "$vault/lock" true || echo busy=yes
+  ! test -s "$vault/ahead" || echo "ahead=$(cat "$vault/ahead")"
+  test -z "$to" || echo "elsewhere=$(cat "$vault/sent" 2>/dev/null || echo 0)"
   for what in backup drill; do
     sed -n "s/^[a-z]*=/$what.&/p" "$vault/$what.state" 2>/dev/null || true
     unit=stagetools-$what-$name.timer
@@ -490,7 +538,7 @@ fetch() {
   if test -e "$inside/repository/config" && ! cmp -s "$key" "$vault/key"; then
     fail "The server has backups of its own, with another key: remove the installation first (inv remove)."
   fi
-  id=$(remote snapshots --json --no-lock --host "$name" --group-by host --latest 1 | newest)
+  id=$(remote snapshots --json --no-lock --host "$name" | newest)
   test -n "$id" || fail "$to has no backup of $name."
   mv -T "$key" "$vault/key"
   key=$vault/key
@@ -502,7 +550,7 @@ fetch() {
   elsewhere --repo repository copy --quiet --from-repo "$to" "$id" >&2 ||
     fail "The newest backup in $to could not be fetched: read restic's last lines."
   date +%s >"$vault/sent"
-  id=$(snapshots --group-by host --latest 1 | newest) # it has another name here
+  id=$(snapshots | newest) # it has another name here
   found=$(snapshots "$id")
   repository dump "$id" now/environment >"$env.new"
   test -s "$env.new" || fail "The backup has no environment file."
@@ -511,8 +559,6 @@ fetch() {
   mv -T "$env.new" "$env"
   printf 'snapshots=%s\n' "$found"
 }
-
-newest() { tr -d '\n' | sed -n 's/.*"id":"\([0-9a-f]\{64\}\)".*/\1/p'; }
 
 unserved() { ! look_at_site || fail "A release serves here already: its database is in use."; }
 

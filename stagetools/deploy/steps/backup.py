@@ -4,10 +4,10 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from stagetools.deploy.backups import Watch, parse_watch
+from stagetools.deploy.backups import SLACK, Watch, parse_watch
 from stagetools.deploy.commands.backup import repository, setup
 from stagetools.deploy.facts import Facts
 from stagetools.deploy.host.host import OnLine
@@ -47,6 +47,7 @@ class Entry:
     where: str
     drilled: datetime | None = None
     is_backup: bool = False  # of restic's repository
+    ahead: bool = False  # dated in the future, by the server's clock
     database: int = 0  # bytes of that alone
 
 
@@ -116,9 +117,13 @@ def make(site: Site, on_line: OnLine) -> Outcome:
 def drill(site: Site, on_line: OnLine) -> Outcome:
     """Read the latest backup as if it were restored."""
     said = _asked(site, repository.drill(site.layout), "drilled=", on_line)
+    there = ""
+    if said.get("there"):
+        to = site.config.backup.to
+        there = f"; and {said['there']} in {to}, of which a thirteenth was read"
     return changed(  # nothing but when it was read last
         f"{said['drilled']} can be restored: database {_size(said, 'database')} with"
-        f" {said['rows']} rows, and all uploads"
+        f" {said['rows']} rows, and all uploads{there}"
     )
 
 
@@ -150,21 +155,26 @@ def listed(site: Site) -> list[Entry]:
     """Every backup, the newest first, with the copies of the database beside them."""
     found: list[Entry] = []
     drilled: dict[str, datetime] = {}
-    sent, to = datetime.min.replace(tzinfo=UTC), site.config.backup.to
+    never = sent = datetime.min.replace(tzinfo=UTC)
+    now, to = datetime.max.replace(tzinfo=UTC), site.config.backup.to
     said = site.run(repository.listed(site.layout))
     for line in said.splitlines():
         key, _, value = line.partition("=")
         if key == "drilled":
             backup, _, at = value.partition(" ")
             drilled[backup] = _time(at)
+        elif key == "now":
+            now = _time(value) + timedelta(seconds=SLACK)
         elif key == "sent":
             sent = _time(value)
         elif key == "file":
             found.append(_kept(*value.split(" ", 2)))
+    sent = sent if sent <= now else never  # the clock was put back: who knows
     found += [
         replace(one, where=f"the server, {to}") if to and one.at <= sent else one
         for one in backups_in(said, drilled)
     ]
+    found = [replace(one, ahead=one.at > now) for one in found]
     return sorted(found, key=lambda entry: entry.at, reverse=True)
 
 

@@ -8,7 +8,7 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
-from stagetools.deploy.backups import Result, Timer, Watch
+from stagetools.deploy.backups import SLACK, Result, Timer, Watch
 from stagetools.deploy.commands.backup import repository
 from stagetools.deploy.facts import span
 from stagetools.deploy.outcome import counted, size
@@ -89,7 +89,8 @@ def entries(session: Session) -> list[steps.Entry]:
 def named(session: Session, what: str) -> steps.Entry:
     """The backup or the copy that `inv backups` lists under that name, or the latest backup."""
     there = entries(session)
-    latest = [one for one in there if one.is_backup][:1]
+    backups = [one for one in there if one.is_backup]
+    latest = [*(one for one in backups if not one.ahead), *backups][:1]
     found = latest if what == "latest" else [one for one in there if one.name == what]
     if not found:
         raise UsageError(
@@ -228,12 +229,20 @@ def rows(watch: Watch) -> dict[str, str]:
     if not watch.since or watch.unfinished:
         return {"backup": "not set up: inv deploy does it"}
     last = _told(watch, watch.backup, watch.timer)
+    if watch.elsewhere is not None:
+        last += f"; elsewhere {_ago(watch.now, watch.elsewhere)}"
     drill = _told(watch, watch.drill, watch.drill_timer)
     return {"backup": last, "drill": drill}
 
 
+def _ago(now: int, at: int) -> str:
+    if at > now + SLACK:
+        return "dated in the future"
+    return f"{span(max(0, now - at))} ago" if at else "none yet"
+
+
 def _told(watch: Watch, last: Result, timer: Timer) -> str:
-    good = f"{span(watch.now - last.good)} ago" if last.good else "none yet"
+    good = _ago(watch.now, last.good)
     failed = f"; failed {span(watch.now - last.ended)} ago" if last.said else ""
     if not watch.wanted:
         return f"{good}{failed}; by hand alone"
