@@ -52,7 +52,7 @@ stage_named = partial(destination, ROOT, SYSTEM)
     | DRY
     | {
         "allow_breaking": "Migrate also what the live release is not compatible with.",
-        "restore": "On a new server in place of a lost one: bring the newest backup of those elsewhere.",
+        "restore": "On a new server: move the site there; of a lost one, the newest backup elsewhere.",
     }
 )
 @reports_errors

@@ -109,7 +109,13 @@ TASKS = {
     f"deploy.tasks.{name}"
     for name in (
         *("pipeline", "rollback", "relaunch", "inspect", "removal", "environment"),
-        *("backups.backing_up", "backups.cloning", "backups.lost", "backups.restoring"),
+        *(
+            "backups.backing_up",
+            "backups.cloning",
+            "backups.lost",
+            "backups.moving",
+            "backups.restoring",
+        ),
     )
 }
 PACKAGES = {name for name, path in MODULES.items() if path.name == "__init__.py"}

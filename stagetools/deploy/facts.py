@@ -132,6 +132,7 @@ class Facts:
     claimed: tuple[tuple[str, str], ...] = ()  # of all sites: domain, installation
     release: str  # the one that serves, or empty
     record: Record | None
+    moved: str = ""  # the server to which the site has gone from this one
     data_dir: PurePosixPath  # of the release that serves
     overlays: str  # SHA-256 of root's compose files for the installation
     proxy: str  # SHA-256 of the proxy's files
@@ -194,6 +195,7 @@ def parse_facts(text: str) -> Facts:
         claimed=tuple(_claim(word) for word in values.get("claimed", "").split()),
         release=values["release"],
         record=Record.parse(values.get("record", "")),
+        moved=values.get("moved", ""),
         data_dir=PurePosixPath(values["data_dir"]),
         overlays=values["overlays"],
         proxy=values["proxy"],

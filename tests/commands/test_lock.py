@@ -182,3 +182,34 @@ def test_unlocking_frees_it_by_force(machine, layout) -> None:
         assert said.startswith("The lock was held by: ann@desk deploys")
         assert first.wait() != 0
     assert machine.run(removal.unlock(layout)).strip() == "Nobody held the lock."
+
+
+def site_of(machine, layout):
+    site = machine.at(layout.site_dir)
+    site.mkdir(parents=True, exist_ok=True)
+    return site
+
+
+def refusal(machine, layout, *, moved: bool = False) -> str:
+    command = server.hold_lock(layout, "ann", 0, "t1", moved=moved)
+    holder = Holder(machine, command)
+    with holder.process:
+        return holder.first_line()
+
+
+def test_a_site_that_has_moved_is_refused_to_all_but_whoever_says_so(
+    machine, layout
+) -> None:
+    site = site_of(machine, layout)
+    (site / "moved").write_text("release=r\nto=198.51.100.9\n")
+    assert refusal(machine, layout) == "held"  # it was about to, and stays
+    (site / "moved").write_text("release=r\nto=198.51.100.9\n")
+    (site / "current.sock").symlink_to("run/moved.sock")
+    assert refusal(machine, layout) == "moved 198.51.100.9"
+    assert refusal(machine, layout, moved=True) == "held"
+
+
+def test_one_that_is_about_to_come_is_refused_as_well(machine, layout) -> None:
+    (site_of(machine, layout) / "arriving").write_text("192.0.2.1\n")
+    assert refusal(machine, layout) == "arriving 192.0.2.1"
+    assert refusal(machine, layout, moved=True) == "held"

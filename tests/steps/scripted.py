@@ -20,7 +20,7 @@ from stagetools.deploy.commands import (
     server,
     traffic,
 )
-from stagetools.deploy.commands.backup import replica, repository, setup
+from stagetools.deploy.commands.backup import move, replica, repository, setup
 from stagetools.deploy.host import fence
 from stagetools.deploy.host.host import OnLine, OnSent, Reads, Writes
 from stagetools.deploy.shell import Command
@@ -30,7 +30,7 @@ Answer = str | BaseException | list["Answer"]
 """What a command prints, or how it fails; a list answers one run after the other."""
 MODULES = (
     *(compose, data, database, environment, files, logs, proxy),
-    *(releases, removal, server, traffic, replica, repository, setup),
+    *(releases, removal, server, traffic, move, replica, repository, setup),
 )
 
 

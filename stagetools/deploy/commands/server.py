@@ -101,8 +101,12 @@ def ensure_account(layout: Layout) -> Command:
 
 
 @named
-def hold_lock(layout: Layout, who: str, wait: float, token: str) -> Command:
+def hold_lock(
+    layout: Layout, who: str, wait: float, token: str, *, moved: bool = False
+) -> Command:
     """Say `held` and hold the lock while this process hears from us; else say who has it.
+
+    Or `moved <to>`, where the site is on another server by now, unless `moved` allows that.
 
     It is waited for so many seconds. A line with words says what is being done; a line
     with a dot, that all is over. Only commands with our token run meanwhile (fence.py).
@@ -122,6 +126,7 @@ def hold_lock(layout: Layout, who: str, wait: float, token: str) -> Command:
         layout.site_dir,
         f"{layout.system.container}-database",
         layout.system.user,
+        "yes" if moved else "",
         interpreter="bash",
         after="adopt_uploads.sh",
     )

@@ -12,6 +12,11 @@
 #   revive RELEASE ID there, once that release is built: the database, where `data` is
 #   count             what the live database and the uploads are, for whoever is to clone them
 #   send WHAT         for another stage: `database` or `uploads`; `receive RELEASE` takes the latter
+#   sent              what the database held that was sent last
+#   arrive RELEASE    on another server: put a database that is sent where that release looks for it
+#   files             every upload with its size and time; `pick` takes a list of some, which
+#   send picked       sends, `fill` adds to what is there, and `drop` takes a list of and removes
+#   keep_vault        take what `send vault` sends: the repository, and the keys of all places
 #
 # The repository is the account's, in a directory that root alone may enter: restic runs as the
 # account, begins inside of it, and so reaches there what no container can. What a site has put
@@ -139,9 +144,15 @@ inv status says how the backups stand." >/dev/null 2>&1
 
 # --- the site -----------------------------------------------------------------------------------
 
+stays() { # what is here is an old database once the site has moved, and its backups are elsewhere
+  test "$(readlink "$site/current.sock" || true)" != run/moved.sock ||
+    fail "$name has moved to $(sed -n 's/^to=//p' "$site/moved")."
+}
+
 look_at_site() {
   current=$(readlink "$site/current.sock" || true)
   release=${current#run/} release=${release%.sock}
+  test "$release" != moved || release=$(sed -n 's/^release=//p' "$site/moved")
   test -n "$release" || return 1
   image=$name:$release
   data=$(sed -n 's/^STAGETOOLS_DATA=//p' "$releases/$release.env" 2>/dev/null || true)
@@ -176,6 +187,7 @@ open_repository() { # and end the locks of a restic that was cut off: this is al
 
 make() {
   kind=$1
+  stays
   alone_on_stage "${2:-3600}"
   begin backup
   look_at_site || fail "No release serves, so there is nothing to back up."
@@ -331,6 +343,7 @@ snapshots() { # on one line
 }
 
 drill() {
+  stays
   alone "${1:-3600}" drill
   begin drill
   look_at_site || fail "No release serves, so no image is there to read a database with."
@@ -560,7 +573,10 @@ fetch() {
   printf 'snapshots=%s\n' "$found"
 }
 
-unserved() { ! look_at_site || fail "A release serves here already: its database is in use."; }
+unserved() {
+  test "$(readlink "$site/current.sock" || true)" != run/moved.sock || return 0
+  ! look_at_site || fail "A release serves here already: its database is in use."
+}
 
 refuse_place() {
   case $why in
@@ -629,8 +645,16 @@ send() {
     database)
       made=$(sqlite sent copy "/live/$database" /copy/database.sqlite3) ||
         fail "The database was not copied: $(wrong "$made")"
+      printf '%s\n' "$made" | tail -n 1 >"$vault/sent.json"
       inside cat sent/database.sqlite3
       ;;
+    picked)
+      cd "$inside"
+      # what was deleted since it was listed is missed in the next list
+      tied tar -c --format=posix -C "$uploads" --null --verbatim-files-from --files-from=picked ||
+        test $? -le 2
+      ;;
+    vault) inside tar -c --exclude=./sent --exclude=./now --exclude=./drill --exclude=./cache . ;;
     uploads)
       cd "$inside"
       tied sh -euc 'find "$1" -path "$1/.tmp" -prune -o -type f -printf "./%P\\0" >sent/list
@@ -651,6 +675,58 @@ receive() {
   echo "received=$(as find "$to" -type f -printf . | wc -c)"
 }
 
+# --- moving to another server ---------------------------------------------------------------------
+
+# Nothing serves here yet. It may have arrived before: in the same directory, which a container has.
+arrive() {
+  alone 60
+  unserved
+  image=$name:$1 data=$home/data-$1
+  install -d -o "$user" -g "$user" -m 0750 "$data"
+  as find "$data/" -mindepth 1 -delete
+  as sh -euc 'cat >"$1"' put "$data/$database"
+  found=$(sqlite '' settle "/live/$database") || fail "The database did not arrive whole: $(wrong "$found")"
+  as sync "$data/$database"
+  unserved
+  printf 'found=%s\n' "$(printf '%s' "$found" | tail -n 1)"
+}
+
+files() {
+  uploads=$(readlink -f "$media")
+  ! look_at_site || test -d "$uploads"
+  tied find "$uploads" -path "$uploads/.tmp" -prune -o -type f -printf '%s %T@ %P\0'
+}
+
+pick() { write picked; }
+
+fill() {
+  unserved
+  uploads=$(readlink -f "$media")
+  tied tar -x -C "$uploads" --no-same-owner || fail "The uploads could not be written."
+  sync -f "$uploads"
+}
+
+drop() {
+  unserved
+  uploads=$(readlink -f "$media")
+  write dropped
+  tied sh -euc 'cd "$1"; xargs -0 -r rm -f --' drop "$uploads" <"$inside/dropped"
+}
+
+# By the account, inside of a directory that no container has; the key's own file is root's.
+keep_vault() {
+  unserved
+  inside rm -rf repository
+  inside tar -x --no-same-owner || fail "The backups did not arrive whole."
+}
+
+take_key() {
+  unserved
+  cat >"$key.new"
+  test -s "$key.new"
+  mv -T "$key.new" "$key"
+}
+
 what=$1
 shift
 case $what in
@@ -667,4 +743,12 @@ case $what in
   count) count ;;
   send) send "$@" ;;
   receive) receive "$@" ;;
+  sent) cat "$vault/sent.json" ;;
+  arrive) arrive "$@" ;;
+  files) files ;;
+  pick) pick ;;
+  fill) fill ;;
+  drop) drop ;;
+  keep_vault) keep_vault ;;
+  take_key) take_key ;;
 esac

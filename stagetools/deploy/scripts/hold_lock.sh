@@ -2,8 +2,10 @@
 # shellcheck disable=SC2016
 # Hold an installation's lock while its client is heard from, and undo what it leaves half done.
 #
-# hold_lock.sh BASE WHO SILENCE WAIT TOKEN HOME SITE CONTAINER USER
+# hold_lock.sh BASE WHO SILENCE WAIT TOKEN HOME SITE CONTAINER USER [MOVED]
 #
+# A site that has moved to another server is refused without MOVED, for here lies an old database;
+# and one that is about to come here, for an empty one would serve in its place.
 # Begins with adopt_uploads.sh. Says `held`, or why not (exit 75). BASE is /run/stagetools/NAME; beside it lie
 #   .lock   flock(1) of the one task that may change the installation
 #   .work   flock(1), shared, of each command that changes it; see fence.py
@@ -12,7 +14,7 @@
 # A client that is gone ends this process's standard input. A dropped network ends nothing by
 # itself, so SILENCE seconds without a line, or a byte of an upload, count as gone, too.
 set -eu
-base=$1 who=$2 silence=$3 wait=$4 token=$5 home=$6 site=$7 container=$8 user=$9
+base=$1 who=$2 silence=$3 wait=$4 token=$5 home=$6 site=$7 container=$8 user=$9 moved=${10:-}
 patience=30 # seconds for a command of a task that is gone
 
 take_lock() {
@@ -40,12 +42,20 @@ settle() {
 recover() {
   test ! -f "$home/env.before" || mv -T "$home/env.before" "$home/env"
   adopt_uploads "$home" "$site"
+  forget_way_on
   if test -f "$base.hold"; then
     undo_hold
   else # after a power cut the release has a new socket, and this is nobody's
     rm -f -- "$site/run/"*.held 2>/dev/null || true
   fi
   forget_unserved || true
+}
+
+# What was to lead visitors on to another server, and the site stayed (leave.sh).
+forget_way_on() {
+  if test ! -e "$site/run/moved.sock" || test "$(readlink "$site/current.sock")" = run/moved.sock; then return 0; fi
+  docker rm --force "${container%-database}-moved" >/dev/null 2>&1 || true
+  rm -f "$site/moved" "$site/run/moved.sock"
 }
 
 as() { (cd / && setpriv --reuid "$user" --regid "$user" --clear-groups --inh-caps=-all -- "$@"); }
@@ -123,6 +133,14 @@ from=${SSH_CONNECTION:+ from ${SSH_CONNECTION%% *}}
 echo "$$" >"$base.lock.pid"; echo "$who$from" >"$base.lock.who"
 test ! -s "$base.token" || end_migration # its holder was killed before it could
 settle || { echo "a command of the task before still runs: inv unlock ends it"; exit 75; }
+if test -z "$moved" && test -s "$site/arriving"; then
+  echo "arriving $(cat "$site/arriving")"
+  exit 75
+fi
+if test -z "$moved" && test "$(readlink "$site/current.sock" || true)" = run/moved.sock; then
+  sed -n 's/^to=/moved /p' "$site/moved"
+  exit 75
+fi
 over=no
 trap finish EXIT
 trap 'exit 143' TERM HUP INT PIPE

@@ -25,6 +25,10 @@ echo "claimed=$(find "${site%/sites/*}/hosts" -type l -printf '%f=%l ' 2>/dev/nu
 current=$(readlink "$site/current.sock" 2>/dev/null || true)
 release=${current#run/}
 release=${release%.sock}
+if test "$release" = moved; then # nothing serves here: see leave.sh
+  release=
+  sed -n 's/^to=/moved=/p' "$site/moved"
+fi
 echo "release=$release"
 data=
 if test -n "$release"; then

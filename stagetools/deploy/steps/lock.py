@@ -10,7 +10,7 @@ from stagetools.deploy.host import fence
 from stagetools.deploy.host.host import Background, Host
 from stagetools.deploy.host.site import Site
 from stagetools.deploy.limits import LOCK
-from stagetools.errors import LockHeld
+from stagetools.errors import LockHeld, StageError
 
 __all__ = ["Held", "hold"]
 
@@ -51,13 +51,21 @@ class Held:
 
 
 @contextmanager
-def hold(site: Site, who: str, *, wait: float = 0) -> Iterator[Held]:
-    """Hold the stage's lock for a block, or raise LockHeld with the one who has it."""
+def hold(
+    site: Site, who: str, *, wait: float = 0, moved: bool = False
+) -> Iterator[Held]:
+    """Hold the stage's lock for a block, or raise LockHeld with the one who has it.
+
+    Of a site that has moved to another server only with `moved`: an old database is here.
+    """
     token = secrets.token_hex(8)
-    holder = site.host.start(server.hold_lock(site.layout, who, wait, token))
+    holder = site.host.start(
+        server.hold_lock(site.layout, who, wait, token, moved=moved)
+    )
     said = holder.first_line()
     if said != "held":
         holder.close()
+        _refuse_moved(site, said)
         raise LockHeld(
             f"{site.name} is being changed right now: {said or 'somebody holds its lock'}.",
             untouched="Nothing was changed.",
@@ -70,3 +78,21 @@ def hold(site: Site, who: str, *, wait: float = 0) -> Iterator[Held]:
         held.release(well=False)
         raise
     held.release(well=True)
+
+
+def _refuse_moved(site: Site, said: str) -> None:
+    word, _, to = said.partition(" ")
+    if word == "arriving":
+        raise StageError(
+            f"{site.name} was about to come to {site.host.address} from {to}, when that was cut off.",
+            untouched="Nothing was changed.",
+            remedy="inv deploy --restore goes on with it. If the site still serves there, and is"
+            " to stay: give `host` in deploy.toml that server again.",
+        )
+    if word == "moved":
+        raise StageError(
+            f"{site.name} has moved from {site.host.address} to {to}: what lies here is old.",
+            untouched="Nothing was changed. Whoever comes here is led on to there.",
+            remedy="Give `host` in deploy.toml the new server again. To move back: inv deploy"
+            " --restore. When no domain leads here any more: inv remove.",
+        )

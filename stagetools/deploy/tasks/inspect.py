@@ -113,6 +113,12 @@ def _health(session: Session, container: Container) -> str:
 
 def _serving(session: Session, facts: Facts) -> Container:
     container = facts.serving(session.name)
+    if facts.moved:
+        raise StageError(
+            f"{session.name} has moved from {session.host.address} to {facts.moved}.",
+            untouched="Whoever comes here is led on to there.",
+            remedy="Give `host` in deploy.toml the new server again.",
+        )
     if container is None:
         raise StageError(
             f"{session.name} does not run on {session.host.address}.",

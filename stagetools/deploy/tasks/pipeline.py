@@ -44,8 +44,12 @@ def deploy(
     wait: float = 0,
     allow_breaking: bool = False,
     make: "Callable[..., Deploy] | None" = None,
+    moved: bool = False,
 ) -> None:
-    """Put the working tree at `root` before the stage's users; `make` is for another `Deploy`."""
+    """Put the working tree at `root` before the stage's users; `make` is for another `Deploy`.
+
+    `moved` allows a server that the site has left.
+    """
     started = time.monotonic()
     config, terminal = to.config, to.terminal
     terminal.head(f"{to.system.name} → {config.url}")
@@ -55,7 +59,7 @@ def deploy(
     with opened as session, ThreadPoolExecutor(1) as meanwhile:
         # not before: `connected` keeps the server's name in deploy.toml, which is in it
         tree = meanwhile.submit(read_tree, root)
-        with locked(session, "deploys", wait=wait) as held:
+        with locked(session, "deploys", wait=wait, moved=moved) as held:
             facts = server.look(session)
             change = (make or Deploy)(session, held, facts, root, tree.result())
             change.allow_breaking = allow_breaking

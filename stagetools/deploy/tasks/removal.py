@@ -24,7 +24,8 @@ def remove(session: Session, *, name: str = "") -> None:
             f"Nothing was removed: the name {session.name} was not given.",
             remedy=f"inv remove --stage {session.config.stage_name} --name {session.name}",
         )
-    with locked(session, "removes it") as held, session.terminal.step("Remove") as step:
+    taken = locked(session, "removes it", moved=True)
+    with taken as held, session.terminal.step("Remove") as step:
         ours = session.under(held)
         try:
             ours.run(proxy.except_site(session.layout, ""))

@@ -110,11 +110,16 @@ def open_session(
 
 
 @contextmanager
-def locked(session: Session, does: str, *, wait: float = 0) -> Iterator[lock.Held]:
-    """Let nobody else change the stage meanwhile; wait so many seconds for the lock."""
+def locked(
+    session: Session, does: str, *, wait: float = 0, moved: bool = False
+) -> Iterator[lock.Held]:
+    """Let nobody else change the stage meanwhile; wait so many seconds for the lock.
+
+    `moved` allows one that is on another server by now.
+    """
     since = f"since {utc_now():%Y-%m-%d %H:%M:%S} UTC"
     who = f"{person()} {does}, {since}"
-    with lock.hold(session, who, wait=wait) as held:
+    with lock.hold(session, who, wait=wait, moved=moved) as held:
         yield held
 
 

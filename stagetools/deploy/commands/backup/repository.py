@@ -5,18 +5,28 @@ from stagetools.deploy.layout import Layout
 from stagetools.deploy.shell import Command, looks, loosely, named, prints, sh
 
 __all__ = [
+    "arrive",
     "count",
     "drill",
+    "drop",
     "dump",
     "fetch",
+    "files",
+    "fill",
+    "keep_vault",
     "key",
     "listed",
     "make",
+    "pick",
     "receive",
     "revive",
     "send_database",
+    "send_picked",
     "send_uploads",
+    "send_vault",
+    "sent",
     "take",
+    "take_key",
     "uploads",
     "watch",
 ]
@@ -133,3 +143,66 @@ def send_uploads(layout: Layout) -> Command:
 def receive(layout: Layout, release: str) -> Command:
     """Leave the release uploads of its own, as the tar file on standard input has them."""
     return prints(loosely(_asked(layout, "receive", release)), "received=0")
+
+
+# --- for a move to another server ---------------------------------------------------------------
+
+
+@named
+def sent(layout: Layout) -> Command:
+    """Print what the database held that was sent last."""
+    return prints(_asked(layout, "sent"), _EXAMPLE)
+
+
+@named
+def arrive(layout: Layout, release: str) -> Command:
+    """Put the database on standard input where a release looks for it that does not serve yet."""
+    return prints(loosely(_asked(layout, "arrive", release)), f"found={_EXAMPLE}")
+
+
+@named
+def files(layout: Layout) -> Command:
+    """Print each upload's size, time and path, ended by a NUL."""
+    return looks(_asked(layout, "files"))
+
+
+@named
+def pick(layout: Layout) -> Command:
+    """Keep the paths on standard input, each ended by a NUL, for `send_picked`."""
+    return _asked(layout, "pick")
+
+
+@named
+def send_picked(layout: Layout) -> Command:
+    """Print these uploads as a tar file."""
+    return loosely(_asked(layout, "send", "picked"))
+
+
+@named
+def fill(layout: Layout) -> Command:
+    """Add the uploads of a tar file on standard input, or put them in the place of others."""
+    return loosely(_asked(layout, "fill"))
+
+
+@named
+def drop(layout: Layout) -> Command:
+    """Remove the uploads whose paths are on standard input, each ended by a NUL."""
+    return _asked(layout, "drop")
+
+
+@named
+def send_vault(layout: Layout) -> Command:
+    """Print the backups' repository, and the keys of the places elsewhere, as a tar file."""
+    return loosely(_asked(layout, "send", "vault"))
+
+
+@named
+def keep_vault(layout: Layout) -> Command:
+    """Take that from standard input, in place of what is there."""
+    return loosely(_asked(layout, "keep_vault"))
+
+
+@named
+def take_key(layout: Layout) -> Command:
+    """Take the key that opens the repository from standard input."""
+    return _asked(layout, "take_key")

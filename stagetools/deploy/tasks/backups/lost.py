@@ -17,6 +17,7 @@ from stagetools.deploy.outcome import Outcome, changed
 from stagetools.deploy.shell import Secret
 from stagetools.deploy.steps import backup, database, lost, server
 from stagetools.deploy.tasks import pipeline
+from stagetools.deploy.tasks.backups import moving
 from stagetools.deploy.tasks.backups.restoring import refuse_others
 from stagetools.deploy.tasks.session import Destination, utc_now
 from stagetools.errors import UsageError
@@ -43,7 +44,12 @@ _MAY = {
 
 
 def deploy(root: Path, to: Destination, **options: Any) -> None:
-    """Put the working tree, with what was backed up elsewhere, on a server in place of a lost one."""
+    """Put the working tree, with what was backed up elsewhere, on a server in place of a lost one.
+
+    Where the old one lives, it is that one's site that comes.
+    """
+    if moving.moves(root, to, **options):
+        return
     place = to.config.backup.to
     if not place:
         raise UsageError(

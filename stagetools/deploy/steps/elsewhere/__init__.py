@@ -1,0 +1,1 @@
+"""Between a server and another one."""

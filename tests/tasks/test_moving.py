@@ -1,0 +1,255 @@
+"""`inv deploy --restore` while the old server lives: at no time do two serve, whatever fails."""
+
+import json
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stagetools.deploy.config import hosts_before
+from stagetools.deploy.console.terminal import Terminal
+from stagetools.deploy.steps import lock
+from stagetools.deploy.tasks.backups import moving
+from stagetools.deploy.tasks.change import Change
+from stagetools.deploy.tree import read_tree
+from stagetools.errors import ConnectionFailed, Interrupted, StageError, UsageError
+from tests.steps.conftest import OLD
+from tests.steps.scripted import failure
+from tests.steps.world import Scene
+from tests.tasks.test_restoring import KNOWN, contents
+
+LEFT, SERVES = "backup.move.leave", "traffic.switch"
+STAYS = (
+    "root@203.0.113.7 goes on serving, with its own database, which was not touched."
+)
+
+
+class Move:
+    """Two servers, and in which order what ran on which."""
+
+    def __init__(self, old: Scene, new: Scene, root: Path, there: Any) -> None:
+        self.old, self.new, self.root, self.there = old, new, root, there
+        self.ran: list[tuple[str, str]] = []
+        new.world.address = "root@198.51.100.9"
+        old.world.at = lambda world, name: self.ran.append(("old", name))
+        new.world.at = lambda world, name: self.ran.append(("new", name))
+
+    def run(self) -> None:
+        with lock.hold(self.new.session, "ann") as held:
+            moving.Move(
+                self.new.session,
+                held,
+                self.new.facts,
+                self.root,
+                read_tree(self.root),
+                old=self.old.session,
+                there=self.there,
+            ).run()
+
+    def fails(self, kind: type[StageError] = StageError) -> StageError:
+        with pytest.raises(kind) as caught:
+            self.run()
+        return caught.value
+
+    def at(self, server: str, name: str) -> int:
+        return self.ran.index((server, name))
+
+
+@pytest.fixture
+def move(layout, config, ready, deployed, tmp_path, monkeypatch):
+    (tmp_path / "manage.py").write_text("")
+    monkeypatch.setattr(Change, "new_name", lambda change, of: f"20260131-080000-{of}")
+
+    def move(old: Any = None, new: Any = None, facts: Any = None, there: Any = None):
+        held = contents(entry=100)
+        here = {
+            "backup.repository.sent": held,
+            "backup.repository.count": f"live={held}\nuploads=5\nmoved=\n",
+            "backup.repository.files": "5 1.0 a b\x007 2.0 c\x00",
+            "backup.repository.key": "k3y",
+        } | (old or {})
+        arrives = {
+            "backup.repository.arrive": f"found={held}\n",
+            "backup.repository.files": ["5 1.0 a b\x00", "5 1.0 a b\x007 2.0 c\x00"],
+            "database.known": json.dumps({"known": KNOWN}),
+        } | (new or {})
+        there = there or deployed
+        return Move(
+            Scene(layout, config, there, answers=here),
+            Scene(layout, config, facts or ready, answers=arrives),
+            tmp_path,
+            there,
+        )
+
+    return move
+
+
+def test_the_old_one_serves_nobody_before_the_new_one_serves(move) -> None:
+    made = move()
+    made.run()
+    assert made.at("old", LEFT) < made.at("new", SERVES)
+    assert made.at("old", "traffic.hold") < made.at("old", "compose.freeze")
+    last = max(
+        i for i, ran in enumerate(made.ran) if ran[1].endswith("repository.arrive")
+    )
+    assert made.at("old", "compose.freeze") < last < made.at("old", LEFT)
+    assert made.at("new", SERVES) < made.at("old", "backup.move.gone")
+    steps = made.new.steps
+    assert steps[steps.index("Rehearse") :][:7] == [
+        *("Rehearse", "Forward", "Hold", "Copy", "Migrate", "Start", "Switch")
+    ]
+    said = made.new.output.getvalue()
+    assert "visitors waited for" in said
+    assert "Now give shop.test the address 198.51.100.9 in DNS." in said
+
+
+def test_only_uploads_that_are_missing_are_sent(move) -> None:
+    made = move()
+    made.run()
+    assert made.old.world.sent["backup.repository.pick"] == b"c\0"
+    gone = move(new={"backup.repository.files": ["5 1.0 a b\x00x 1 z\x00", "5 1.0 a b\x007 2.0 c\x00"]})  # fmt: skip
+    gone.run()
+    assert gone.new.world.sent["backup.repository.drop"] == b"z\0"
+
+
+@pytest.mark.parametrize(
+    ("server", "name"),
+    [
+        ("new", "backup.move.take_environment"),
+        ("old", "backup.move.forward"),
+        ("old", "compose.freeze"),
+        ("new", "backup.repository.arrive"),
+        ("new", "compose.start"),
+        ("old", LEFT),
+        ("new", SERVES),
+    ],
+)
+def test_where_that_fails_the_old_one_serves_again(move, server, name) -> None:
+    made = move(**{server: {name: failure("no")}})
+    assert made.fails().untouched == STAYS
+    back = made.at("old", "backup.move.come_back")
+    assert made.ran.index(("old", "traffic.resume"), back)
+    assert ("old", "backup.move.gone") not in made.ran
+    assert made.new.world.visitors == ""
+
+
+def test_ctrl_c_while_visitors_wait_lets_the_old_one_go_on(move) -> None:
+    made = move(new={"compose.start": KeyboardInterrupt()})
+    assert made.fails(Interrupted).untouched == STAYS
+    assert ("old", LEFT) not in made.ran
+
+
+def test_where_nobody_knows_whether_the_new_one_serves_the_old_one_stays_away(
+    move,
+) -> None:
+    made = move(new={SERVES: ConnectionFailed("gone")})
+    error = made.fails(ConnectionFailed)
+    assert "both never do" in error.untouched
+    assert "The same command again" in error.untouched
+    assert ("old", "backup.move.come_back") not in made.ran
+
+
+def test_a_server_that_was_left_already_is_copied_and_not_held(move, deployed) -> None:
+    left = replace(deployed, release="", moved="198.51.100.9")
+    made = move(there=left)
+    made.run()
+    names = [name for _, name in made.ran]
+    assert "traffic.hold" not in names
+    assert LEFT not in names
+    assert made.at("new", SERVES) < made.at("old", "backup.move.gone")
+    failed = move(there=left, new={SERVES: failure("no")})
+    failed.fails()
+    assert ("old", "backup.move.come_back") not in failed.ran  # it may not serve again
+
+
+def test_one_that_has_moved_elsewhere_is_not_taken_for_this_one_s(
+    move, deployed
+) -> None:
+    left = replace(deployed, release="", moved="192.0.2.1")
+    error = move(there=left).fails(UsageError)
+    assert "to 192.0.2.1, and not to 198.51.100.9" in error.what
+
+
+def test_other_rows_than_were_sent_are_refused(move) -> None:
+    made = move(old={"backup.repository.sent": contents(entry=101)})
+    assert "has other rows on the new server" in made.fails().what
+
+
+def test_where_both_serve_nothing_is_touched(move, deployed) -> None:
+    made = move(facts=deployed)
+    error = made.fails(UsageError)
+    assert error.untouched == "Nothing was changed."
+    assert made.ran == []
+    assert made.new.world.serves == OLD
+
+
+# --- which server it was ------------------------------------------------------------------------
+
+
+def commit(root: Path, host: str) -> None:
+    text = f'[stages.prod]\nhost = "{host}"\nport = 2222\n'
+    (root / "deploy.toml").write_text(text)
+    git = ["git", "-c", "user.name=Ann", "-c", "user.email=ann@shop.test"]
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "x"]):
+        subprocess.run([*git, *words], cwd=root, check=True)
+
+
+def test_git_knows_where_the_site_was(tmp_path, config) -> None:
+    for host in ("192.0.2.1", "192.0.2.2", config.host):
+        commit(tmp_path, host)
+    found = list(hosts_before(tmp_path / "deploy.toml", config))
+    assert [(one.host, one.port) for one in found] == [("192.0.2.2", 2222), ("192.0.2.1", 2222)]  # fmt: skip
+    assert found[0].domains == config.domains
+    nowhere = tmp_path / "other"
+    nowhere.mkdir()
+    assert list(hosts_before(nowhere / "deploy.toml", config)) == []
+
+
+class Asked(Terminal):
+    def agree(self, question: str, *, flag: str = "") -> None:
+        self.question = question
+
+
+def test_one_that_does_not_answer_is_lost_only_if_somebody_says_so(
+    tmp_path, config, layout, monkeypatch
+) -> None:
+    to = moving.Destination(system=layout.system, config=config, terminal=Asked())
+    monkeypatch.setenv(moving.OLD_HOST, "192.0.2.1")
+
+    def silent(there: Any, **options: Any) -> Any:
+        assert there.config.host == "192.0.2.1"
+        raise ConnectionFailed("silent") from TimeoutError()
+
+    monkeypatch.setattr(moving, "open_session", silent)
+    assert not moving.moves(tmp_path, to)
+    assert "Is it lost?" in to.terminal.question  # type: ignore[attr-defined]
+    monkeypatch.setattr(moving, "open_session", refused)
+    with pytest.raises(ConnectionFailed, match="another key") as caught:
+        moving.moves(tmp_path, to)
+    assert "STAGETOOLS_OLD_HOST=lost" in caught.value.remedy
+    monkeypatch.setenv(moving.OLD_HOST, moving.LOST)
+    assert not moving.moves(tmp_path, to)
+
+
+def refused(there: Any, **options: Any) -> Any:
+    raise ConnectionFailed("another key") from ValueError()
+
+
+@pytest.mark.parametrize(
+    ("said", "what"),
+    [
+        ("moved 198.51.100.9", "shop_prod has moved from root@203.0.113.7 to 198.51.100.9"),
+        ("arriving 192.0.2.1", "was about to come to root@203.0.113.7 from 192.0.2.1"),
+    ],
+)  # fmt: skip
+def test_no_other_task_begins_where_the_site_is_not(
+    layout, config, deployed, said: str, what: str
+) -> None:
+    scene = Scene(layout, config, deployed)
+    scene.world.lock = said
+    with pytest.raises(StageError, match=what) as caught:
+        lock.hold(scene.session, "ann").__enter__()
+    assert "inv deploy --restore" in caught.value.remedy
+    assert caught.value.untouched.startswith("Nothing was changed.")
