@@ -1,6 +1,18 @@
-"""Which files begin, where several run at a time; and `--once`, each test with one of its cases."""
+"""Which files begin, where several run at a time; and `--once`, each test with one of its cases.
+
+Some 300 programs of the tests import the library, and most may leave nothing behind: each would
+compile it again. So it is compiled before them, and the tests that pytest rewrites are kept,
+also where the surroundings forbid it, as those of a container often do.
+"""
+
+import compileall
+import sys
+from pathlib import Path
 
 import pytest
+
+sys.dont_write_bytecode = False
+LIBRARY = Path(__file__).parents[1] / "stagetools"
 
 # The longest first, or one of two workers ends long before the other. The site under attack
 # comes well after the starved processor: both at once are more than two cores can do in time.
@@ -24,6 +36,12 @@ THEN = ("test_backup", "test_pythons", "test_update", "test_adoption")
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Where all cases run elsewhere, one of each shows what a machine lacks."""
     parser.addoption("--once", action="store_true", help="one case of each test")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile what has changed; the one who starts workers does it for them."""
+    if not hasattr(config, "workerinput"):
+        compileall.compile_dir(LIBRARY, quiet=2)
 
 
 @pytest.hookimpl(trylast=True)  # after pytest-randomly, whose order stays among equals

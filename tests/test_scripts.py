@@ -58,6 +58,7 @@ def test_a_long_script_has_a_file_of_its_own(place: str, text: str) -> None:
     assert len(text.strip().splitlines()) <= LINES
 
 
+@pytest.mark.slow  # and `inv check` asks it, too
 def test_shellcheck_finds_nothing() -> None:
     assert shellcheck() == ""
 

@@ -116,7 +116,7 @@ class Project:
         kept = {
             k: v
             for k, v in os.environ.items()
-            if not k.startswith(("STAGETOOLS_", "DJANGO_", "SSH_"))
+            if not k.startswith(("STAGETOOLS_", "DJANGO_", "SSH_", "PYTHONDONT"))
         }
         return kept | {"HOME": str(self.home), "COLUMNS": "120"}
 

@@ -85,6 +85,7 @@ def wrapped(awkward) -> dict[str, Any]:
     return settings_of(awkward)
 
 
+@pytest.mark.slow
 def test_the_projects_own_tests_are_green_with_both_settings(awkward, plain):
     variables = {"HERONRY_DATABASE": "own.sqlite3"}
     existing.python(awkward.path / "src", "manage.py", "test", **variables)

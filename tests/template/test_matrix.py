@@ -19,7 +19,17 @@ from tests.template.matrix import (
 )
 
 COMBINATIONS = list(combinations())
-every = pytest.mark.parametrize("answers", COMBINATIONS, ids=label)
+TURNS = max(len(samples) for samples in SAMPLES.values())
+# Fast is each of the deciding answers once, and each of the others'; the rest is slow.
+FAST = [COMBINATIONS[i * TURNS + i % TURNS] for i in range(len(COMBINATIONS) // TURNS)]
+every = pytest.mark.parametrize(
+    "answers",
+    [
+        pytest.param(chosen, marks=() if chosen in FAST else pytest.mark.slow)
+        for chosen in COMBINATIONS
+    ],
+    ids=label,
+)
 # what a text may name though no file of that name is rendered
 LATER = {"static/", "static-archive/", "uv.lock", ".venv/", "data/", "media/", "requirements.txt", "manage.py"}
 ADOPTED = {"../requirements/production.txt", "pyproject.toml"}
@@ -39,6 +49,8 @@ def test_every_question_has_its_values_here():
     assert sorted(free) == sorted(SAMPLES)
     assert len({label(answers) for answers in COMBINATIONS}) == len(COMBINATIONS)
     assert {a["django"] for a in COMBINATIONS} == set(offered("django"))
+    for name in questions():
+        assert {a[name] for a in FAST} == {a[name] for a in COMBINATIONS}, name
 
 
 @every
