@@ -210,3 +210,36 @@ def test_and_from_s3_where_its_replica_has_what_came_after_the_backup(
         lost.judge(fresh, project.inv("deploy", "--restore", stdin=typed))
         lost.judge_replica(fresh)
         assert project.inv("status").status == 0
+
+
+@pytest.mark.skipif(not os.environ.get("RELEASE"), reason="before a release: RELEASE=1")
+def test_and_from_a_replica_on_another_server(new_server, new_project, keeper) -> None:
+    server, project = new_server("lost", with_docker=True), new_project()
+    take_load(project)
+    place = f"sftp:keeper@{keeper.address}:/home/keeper/beside"
+    replica = f"sftp://keeper@{keeper.address}/home/keeper/replica"
+    aim(project, server, place, replica)
+    assert project.inv("deploy").status == 1  # at the replica
+    let_in_all(keeper, server)
+    project.deploy()
+    lost = lose(project, server)
+
+    fresh = new_server("fresh", with_docker=True)
+    aim(project, fresh, place, replica)
+    typed = f"{lost.key}\n"
+    assert project.inv("deploy", "--restore", stdin=typed).status == 1  # at the backups
+    let_in_all(keeper, fresh)
+    back = project.inv("deploy", "--restore", stdin=typed)
+    assert (back.status, "; then deploy again: ssh-ed25519" in back.text) == (1, True)
+    let_in_all(keeper, fresh)
+    project.deploy()
+    lost.judge(fresh, Done(0, back.text))
+    lost.judge_replica(fresh)
+
+
+def let_in_all(keeper: Server, server: Server) -> None:
+    """The keys that an installation has for elsewhere, as far as they are made."""
+    own = "/srv/stagetools/stages/mysite_prod/replica/files"
+    paths = f"{HOME}/vault/inside/ssh_key.pub {own}/ssh_key.pub"
+    keys = server.run(f"cat {paths} 2>/dev/null || true")
+    keeper.run(f"cat >/home/keeper/.ssh/authorized_keys <<'END'\n{keys}\nEND")
