@@ -124,8 +124,12 @@ def test_the_server_makes_and_tries_them_by_itself(server, project, clock) -> No
         assert row[5][:10] == at(drill)[:10]  # of that day
     finally:
         clock.put_back()
+    done = project.inv("status")
+    assert done.status == 1, str(done)
+    assert "the last backup is dated in the future" in " ".join(done.text.split())
     restored(project.inv("backup"))
     restored(project.inv("backup", "--verify"))
+    assert project.inv("status").status == 0
 
 
 def at(seconds: int) -> str:
@@ -186,6 +190,9 @@ def send_elsewhere(server: Server, project: Project, place: str) -> None:
     assert {row[4] for row in listed(project) if row[3] == "by hand"} == {
         f"the server, {place}"
     }
+    verified = restored(project.inv("backup", "--verify"))
+    assert f" in {place}, of which" in " ".join(verified.text.split())
+    assert re.search(r"; elsewhere \d+ (s|min) ago", project.inv("status").text)
     key = project.inv("backup", "--key").text.strip()
     there = server.run(
         f"RESTIC_PASSWORD={key} restic --no-cache -r /home/keeper/there snapshots --json"
