@@ -1,7 +1,8 @@
 """Ask a release how it is, from inside its own container: `python -m stagetools.probe`.
 
 The standard library alone; exit 0 when the answer is 200, 1 when it is refused, with the last
-status and body in one line of JSON on standard output.
+status and body in one line of JSON on standard output. A release that is well also tells what
+it sends with its hashed static files.
 
 `--exact` refuses a release whose database has migrations that it does not know, too. Each
 `--page` is asked once the release is well, and an answer of 500 and above refuses it.
@@ -15,7 +16,11 @@ import ssl
 import sys
 import time
 from collections.abc import Mapping
+from functools import partial
+from typing import Any
 from urllib.parse import urlsplit
+
+from stagetools.web import hashed
 
 __all__ = ["main", "probe", "probe_page"]
 
@@ -142,6 +147,18 @@ def _ask(
         connection.close()
 
 
+def _head(socket_path: str, path: str) -> hashed.Answer:
+    connection = _UnixConnection(socket_path, timeout=5)
+    try:
+        connection.request("HEAD", path, headers=hashed.headers())
+        response = connection.getresponse()
+        return response.status, response.getheaders()
+    except http.client.HTTPException as error:
+        raise OSError(f"{path}: {error}") from error
+    finally:
+        connection.close()
+
+
 def main() -> int:
     """The command line; see the module's docstring."""
     parser = argparse.ArgumentParser(
@@ -192,7 +209,11 @@ def main() -> int:
                 refusals=options.refusals,
             )
             said = said if well else words
-    sys.stdout.write(json.dumps({"well": well, "said": said}) + "\n")
+    told: dict[str, Any] = {"well": well, "said": said}
+    is_inside = well and not urlsplit(options.target).scheme
+    if is_inside and (static := hashed.described(partial(_head, options.target))):
+        told["static"] = static
+    sys.stdout.write(json.dumps(told) + "\n")
     return 0 if well else 1
 
 

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from stagetools.deploy.steps.release import said_by_probe
-from stagetools.probe import probe, probe_page
+from stagetools.probe import _head, probe, probe_page
 
 
 class Answers(socketserver.ThreadingUnixStreamServer):
@@ -46,6 +46,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(status)
         self.end_headers()
         self.wfile.write(body.encode())
+
+    def do_HEAD(self) -> None:
+        self.server.headers.append(dict(self.headers))
+        self.send_response(404 if "no" in self.path else 200)
+        self.send_header("X-Path", self.path)
+        self.end_headers()
 
     def log_message(self, *words: object) -> None: ...
 
@@ -259,3 +265,14 @@ def test_a_page_that_streams_for_ever_is_judged_by_its_first_words(folder) -> No
         over.set()
         thread.join()
     assert answer == (True, "GET / answers 200")
+
+
+# --- what it sends with hashed static files -----------------------------------------------
+
+
+def test_one_static_file_is_asked_for_by_its_headers_alone(folder, serve) -> None:
+    server = serve((200, "ok"))
+    status, headers = _head(str(folder / "s"), "/static/a.css")
+    assert (status, dict(headers)["X-Path"]) == (200, "/static/a.css")
+    assert server.headers[-1]["X-Forwarded-For"] == "192.0.2.1"
+    assert _head(str(folder / "s"), "/static/no.css")[0] == 404

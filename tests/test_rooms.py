@@ -27,6 +27,7 @@ PURE = {
     "deploy.shell",
     "deploy.limits",
     "deploy.facts",
+    "deploy.hashed",
     "deploy.layout",
     "deploy.standing",
 }
@@ -35,7 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # the top: names that projects, images and servers call
     "errors": set(),
     "config": {"errors"},
-    "probe": set(),
+    "probe": {"web.hashed"},
     "utils": NAMING | {"naming.places"},
     "adopted": {"naming.system"},
     "manage": NAMING | {"installed.commands", "naming.places"},
@@ -64,6 +65,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "settings.mail": NAMING | {"config"},
     # around the site, in the web container
     "web.bodies": set(),
+    "web.hashed": set(),
     "web.rehearsal": set(),
     # what an installed project has outside of its directory
     "installed.units": {"naming.system"},
@@ -79,6 +81,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "deploy.facts": set(),
     "deploy.layout": {"naming.system"},
     "deploy.standing": set(),
+    "deploy.hashed": set(),
     "deploy.outcome": set(),
     "deploy.console.lines": set(),
     "deploy.console.typed": set(),
@@ -88,7 +91,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "deploy.replicas": {"errors", "deploy.facts"},
     "deploy.config": {"errors", "deploy.backups", "deploy.replicas"},
     "deploy.tree": {"errors"},
-    "deploy.commands": {"database.protocol", "deploy.shell", "deploy.layout", "deploy.limits"},
+    "deploy.commands": {"database.protocol", "deploy.hashed", "deploy.shell", "deploy.layout", "deploy.limits"},
     # the way to the server
     "deploy.host.host": {"deploy.shell"},
     "deploy.host.site": {"deploy.config", "deploy.host.host", "deploy.layout", "deploy.shell"},
@@ -101,7 +104,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # what `inv` calls, from below to above
     "deploy.tasks.readiness": {"errors", "naming.system"},
     "deploy.tasks.session": {"errors", "naming.system", "utils", "deploy.host.dry", "deploy.host.ssh", "deploy.console.terminal", "deploy.steps"} | PURE | AT_THE_EDGE,
-    "deploy.tasks.change": {"errors", "deploy.outcome", "deploy.commands", "deploy.limits", "deploy.shell", "deploy.tasks.session", "deploy.steps", "deploy.console.terminal", "deploy.facts", "deploy.standing"},
+    "deploy.tasks.change": {"errors", "deploy.outcome", "deploy.commands", "deploy.limits", "deploy.shell", "deploy.tasks.session", "deploy.steps", "deploy.console.terminal", "deploy.facts", "deploy.hashed", "deploy.standing"},
     "deploy.tasks.on_copy": {"errors", "deploy.outcome", "deploy.tasks.change", "deploy.commands", "deploy.limits", "deploy.steps", "deploy.console.terminal"},
 }  # fmt: skip
 # These may import all of the deploy, and the rest of the library nothing of it.

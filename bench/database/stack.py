@@ -1,8 +1,8 @@
 """`python bench/database/stack.py`: what Caddy, TLS, the container and its log cost beside gunicorn.
 
 One throwaway server with the rendered site; its first page and a hashed static file are asked
-for over 8 kept connections, by the proxy's HTTPS and at gunicorn's socket in turn, and the CPU
-of each program is divided by the answers. Needs a Docker engine and the `dev` extra. Writes a
+for over 8 kept connections, by the proxy's HTTPS and at gunicorn's socket in turn, the file also
+where the proxy leaves it to the site, and the CPU of each program is divided by the answers. Needs a Docker engine and the `dev` extra. Writes a
 table into docs/benchmarks.md; `--requests 200 --no-write` is a quick look.
 """
 
@@ -34,6 +34,12 @@ PARTS = {
     "the proxy (Caddy)": {"caddy"},
     "the log (journald)": {"systemd-journal"},
     "the engine": {"dockerd", "containerd", "containerd-shim"},
+}
+SITE_DIR = "/srv/stagetools/web/sites/mysite_prod"
+WAYS = {
+    "whole": "by HTTPS",
+    "by the site": "by HTTPS, left to the site",
+    "alone": "gunicorn alone",
 }
 _STATS = "cat /proc/[0-9]*/stat 2>/dev/null || true"
 ALONE = """
@@ -112,7 +118,7 @@ Found = dict[str, dict[str, float]]
 
 
 def measure(server: Server, requests: int) -> dict[str, Found]:
-    """For the page and the file: both ways, and for each of these the parts' milliseconds."""
+    """For the page and the file: each way, and for each of these the parts' milliseconds."""
     page = plain(Connection(server), "/")
     targets = {"the first page": "/", "a hashed file": file_in(page)}
     found: dict[str, dict[str, dict[str, list[float]]]] = {}
@@ -121,14 +127,14 @@ def measure(server: Server, requests: int) -> dict[str, Found]:
             "whole": lambda target=target: by_proxy(server, target, requests),
             "alone": lambda target=target: alone(server, target, requests),
         }
+        if target != "/":
+            ways["by the site"] = lambda target=target: left(server, target, requests)
         found[what] = {way: defaultdict(list) for way in ways}
         for number in range(ROUNDS + 1):
             for way, ask in ways.items():
                 started = cpu(server)
                 ask()
-                if (
-                    number
-                ):  # the first one warms what is warm in a site that has visitors
+                if number:  # the first one warms what is warm where visitors come
                     used = cpu(server)
                     for part in PARTS:
                         spent = 1000 * (used[part] - started[part]) / requests
@@ -163,6 +169,15 @@ def by_proxy(server: Server, target: str, requests: int) -> None:
 
     with ThreadPoolExecutor(CLIENTS) as pool:
         list(pool.map(ask, range(CLIENTS)))
+
+
+def left(server: Server, target: str, requests: int) -> None:
+    """The same while the proxy does not know what the site sends with its files."""
+    server.run(f"mv -T {SITE_DIR}/sent {SITE_DIR}/unsent")
+    try:
+        by_proxy(server, target, requests)
+    finally:
+        server.run(f"mv -T {SITE_DIR}/unsent {SITE_DIR}/sent")
 
 
 def alone(server: Server, target: str, requests: int) -> None:
@@ -201,8 +216,8 @@ def section(found: dict[str, Found], requests: int, load: tuple[float, float]) -
     ]
     for what, ways in found.items():
         least = ways["alone"][site]
-        for way, parts in ways.items():
-            name = f"{what}, by HTTPS" if way == "whole" else f"{what}, gunicorn alone"
+        for way, parts in sorted(ways.items(), key=lambda pair: [*WAYS].index(pair[0])):
+            name = f"{what}, {WAYS[way]}"
             shown = [parts[site]] if way == "alone" else list(parts.values())
             cells = [f"{one:.2f} ms" for one in shown] + [""] * (
                 len(PARTS) - len(shown)

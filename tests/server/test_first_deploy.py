@@ -101,6 +101,59 @@ def test_static_files_are_hashed_compressed_and_cacheable_for_good(browser) -> N
     assert "immutable" in answer.headers["cache-control"]
 
 
+SITE_DIR = "/srv/stagetools/web/sites/mysite_prod"
+OF_THE_ONE_ANSWER = {"date", "etag", "server", "via", "x-request-id", "accept-ranges"}
+
+
+@pytest.mark.parametrize(
+    ("method", "asked"),
+    [
+        ("GET", {}),
+        ("HEAD", {}),
+        ("GET", {"Accept-Encoding": "gzip"}),
+        ("GET", {"Accept-Encoding": "gzip, deflate, br, zstd"}),
+        ("GET", {"Accept-Encoding": "identity"}),
+        ("GET", {"Range": "bytes=2-9"}),
+        ("GET", {"If-Modified-Since": "Fri, 01 Jan 2100 00:00:00 GMT"}),
+        ("POST", {}),
+    ],
+)
+def test_the_proxy_sends_a_hashed_file_as_the_site_does(
+    browser, server, method: str, asked: dict[str, str]
+) -> None:
+    (path,) = re.findall(r'href="(/static/[^"]+\.css)"', browser.get("/").text)
+    mine = browser.request(method, path, headers=asked)
+    server.run(f"mv -T {SITE_DIR}/sent {SITE_DIR}/unsent")  # then the site is asked
+    try:
+        its = browser.request(method, path, headers=asked)
+    finally:
+        server.run(f"mv -T {SITE_DIR}/unsent {SITE_DIR}/sent")
+    assert (mine.status, mine.body) == (its.status, its.body)
+    by_proxy = method != "POST"
+    assert (mine.headers["server"] == "Caddy") == by_proxy
+    assert its.headers["server"] != "Caddy"
+    told, expected = (
+        {k: v for k, v in one.headers.items() if k not in OF_THE_ONE_ANSWER}
+        for one in (mine, its)
+    )
+    if mine.status == 304:  # Caddy leaves out what a browser has kept
+        assert told.items() <= (expected | told).items()
+        assert expected.keys() - told.keys() <= {"content-type", "vary"}
+    else:
+        assert told == expected
+
+
+def test_what_the_proxy_does_not_have_the_site_answers(browser, server) -> None:
+    for path in ("/static/site/no.0123456789ab.css", "/static/site/style.css"):
+        answer = browser.get(path)
+        assert answer.headers["server"] != "Caddy", path
+    (path,) = re.findall(r'href="(/static/[^"]+\.css)"', browser.get("/").text)
+    server.run(f"mv {SITE_DIR}{path} {SITE_DIR}/away")
+    answer = browser.get(path)
+    server.run(f"mv {SITE_DIR}/away {SITE_DIR}{path}")
+    assert (answer.status, answer.headers["server"]) == (200, "gunicorn")
+
+
 def test_the_health_check_answers(browser) -> None:
     assert browser.get("/healthz").status == 200
 
@@ -208,6 +261,10 @@ def test_what_root_reads_lies_where_no_container_can_write(first, server) -> Non
     assert server.run(f"stat -c '%U %G %a' {home}") == "root mysite_prod 750"
     assert server.run(f"stat -c '%U %a' {home}/releases") == "root 755"
     assert server.run(f"stat -c '%U %G %a' {run} ") == "root root 1777"
+    copies = f"{SITE_DIR}/static {SITE_DIR}/static.of {SITE_DIR}/sent"
+    ours = "-user root ! -perm /022 '(' -type f -o -type d ')'"
+    assert server.run(f"find {copies} | wc -l") != "0"
+    assert server.run(f"find {copies} ! '(' {ours} ')'") == ""
     mounts = web(server)["Mounts"]
     inside = {mount["Source"] for mount in mounts if mount["Type"] == "bind"}
     assert inside == {f"{home}/{of}" for of in ("data", "media", "static-archive")} | {

@@ -1,5 +1,6 @@
 """The whole of a deploy on a server in memory: which steps, in which order, and no other."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -123,6 +124,45 @@ def test_a_proxy_that_is_missing_is_made(desk, ready) -> None:
     ran = deploy(missing)
     assert missing.steps[:2] == ["Proxy", "Upload"]
     assert ran[:2] == ["proxy.ensure", "server.look"]
+
+
+SENDS = json.dumps(
+    {
+        "well": True,
+        "said": "200",
+        "static": {
+            "manifest": "a" * 64,
+            "sent": {
+                "png": [
+                    200,
+                    [
+                        ("Content-Type", "image/png"),
+                        ("Cache-Control", "max-age=315360000, public, immutable"),
+                        ("Access-Control-Allow-Origin", "*"),
+                        ("Cross-Origin-Opener-Policy", "same-origin"),
+                        ("Referrer-Policy", "same-origin"),
+                        ("X-Content-Type-Options", "nosniff"),
+                    ],
+                ]
+            },
+        },
+    }
+)
+
+
+def test_the_proxy_gets_hashed_files_once_the_release_serves(desk) -> None:
+    plain = desk(said={"compose.probe": SENDS})
+    live = [*LIVE[:-1], "releases.keep_hashed", "releases.prune"]
+    assert deploy(plain) == [*SENT, *ASKED, *live]
+    assert plain.world.of("releases.keep_hashed")["container"] == "new-id"
+
+
+def test_a_release_serves_whose_files_the_proxy_cannot_get(desk) -> None:
+    full = failure("warning\nthere are more than 20000 static files\n")
+    plain = desk(said={"compose.probe": SENDS, "releases.keep_hashed": full})
+    deploy(plain)
+    assert plain.steps[-1] == "Prune"
+    assert "itself: there are more than 20000 static files" in plain.output.getvalue()
 
 
 def test_a_plain_change_is_started_at_once(desk) -> None:

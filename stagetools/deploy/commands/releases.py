@@ -1,10 +1,13 @@
 """What a server keeps of its releases: listing, naming again, pruning."""
 
 from stagetools.deploy.commands.backup import replica
+from stagetools.deploy.hashed import TYPES, Sent
 from stagetools.deploy.layout import Layout
 from stagetools.deploy.shell import Command, looks, named, script, script_file
 
-__all__ = ["duplicate", "prune", "records"]
+__all__ = ["duplicate", "keep_hashed", "prune", "records"]
+
+_MOST_BYTES, _MOST_FILES = 256 * 2**20, 20_000  # of static files that the proxy sends
 
 
 @named
@@ -28,6 +31,25 @@ def duplicate(layout: Layout, old: str, new: str) -> Command:
         layout.system.name,
         old,
         new,
+    )
+
+
+@named
+def keep_hashed(layout: Layout, release: str, container: str, sent: Sent) -> Command:
+    """Keep root's own copies of the release's hashed files, and let the proxy send them.
+
+    Fails, and says why, where there are too many of them; then the site sends them, as ever.
+    """
+    return script_file(
+        "assets.sh",
+        layout.site_dir,
+        release,
+        container,
+        sent.manifest,
+        "|".join(TYPES),
+        _MOST_BYTES,
+        _MOST_FILES,
+        *sent.names,
     )
 
 

@@ -84,6 +84,19 @@ test "$live" = unknown || forget_but media "$uploads"
 oldest=$(ls | grep -x "${is_release}[.]manifest" | head -n 1)
 test -z "$oldest" || as find "$assets" ! -type d ! -newermt "@$(stat -c %.9Y "$oldest")" -delete || true
 
+# Those that the proxy sends, in a directory of root's own: see assets.sh.
+if cd "${run%/run}" && test -d static; then
+  for list in static.of/*; do
+    case $kept in *" ${list##*/} "*) ;; *) rm -f -- "$list" ;; esac
+  done
+  sort -u static.of/* >static.kept 2>/dev/null || true
+  (cd static && find . -type f -printf '%P\n') | LC_ALL=C sort | LC_ALL=C comm -23 - static.kept |
+    (cd static && xargs -r -d '\n' rm -f --)
+  rm -f static.kept
+  find static -mindepth 1 -type d -empty -delete
+fi
+cd "$releases"
+
 for kind in before replaced; do
   # shellcheck disable=SC2016 # the inner shell's own
   as sh -euc '

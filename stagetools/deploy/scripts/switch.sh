@@ -19,6 +19,7 @@ umask 022
 cat >"$record.new"
 mv -T "$record.new" "$record"
 rm -f "$env.before"
+rm -rf sent # what the release before sends with static files; see assets.sh
 ln -sfn "run/$release.sock" next.sock
 mv -T next.sock current.sock
 sync -f . "$record"

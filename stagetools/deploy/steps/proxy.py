@@ -19,7 +19,7 @@ from stagetools.errors import CommandFailed, StageError
 __all__ = ["claim", "claim_domains", "ensure_proxy", "is_ready", "visit"]
 
 _FILES = ("compose.yaml", "Caddyfile")  # in the order in which their hash is taken
-VERSION = 3
+VERSION = 4
 """Of these files. One server's projects may come from several versions of the template: the
 newest files stay, whoever deploys."""
 _DEFAULT = "# Caddy's own choice of ACME authorities"

@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from stagetools.deploy.commands import compose, files, releases, traffic
 from stagetools.deploy.config import StageConfig
 from stagetools.deploy.facts import Container, Facts, Record
+from stagetools.deploy.hashed import Sent
 from stagetools.deploy.host.host import OnLine
 from stagetools.deploy.host.site import Site
 from stagetools.deploy.limits import HEALTH, KEEP, SHUTDOWN
@@ -27,6 +28,7 @@ __all__ = [
     "drain_and_stop",
     "duplicate",
     "hold",
+    "keep_hashed",
     "known",
     "leave",
     "pages",
@@ -145,11 +147,12 @@ def probe(
     limit: float = HEALTH.start,
     exact: bool = False,
     remark: Callable[[str], None] = lambda words: None,
+    told: Callable[[Sent | None], None] = lambda sent: None,
 ) -> Unhealthy | None:
     """Ask the release's own socket until it is well; why not, when it never is.
 
     `limit` is in seconds. `exact` refuses a database with migrations that it does not know;
-    else `remark` is told of these.
+    else `remark` is told of these. `told` gets what it sends with its hashed static files.
     It is asked for the pages of deploy.toml as well. Releases of older versions of
     stagetools cannot be asked for these (exit 2), and are asked how they are alone.
     """
@@ -159,7 +162,9 @@ def probe(
         try:
             more = ["--exact"] if exact else []
             asked = compose.probe(container, *words, *more, *pages(site.config))
-            said = said_by_probe(site.run(asked))
+            output = site.run(asked)
+            told(Sent.parse(output))
+            said = said_by_probe(output)
             if said.startswith(_REMARK):
                 remark(said.removeprefix(_REMARK))
         except CommandFailed as error:
@@ -325,6 +330,16 @@ def known(site: Site) -> list[Record]:
         if entry := Record.parse(text):
             found.append(entry.with_size(int(size or 0)))
     return found
+
+
+def keep_hashed(site: Site, release: str, container: str, sent: Sent) -> str:
+    """Let the proxy send the release's hashed files; in words, why it does not."""
+    try:
+        site.run(releases.keep_hashed(site.layout, release, container, sent))
+    except CommandFailed as error:
+        why = (error.output.splitlines() or ["it did not say why"])[-1]
+        return f"; the site sends its static files itself: {why}"
+    return ""
 
 
 def prune(site: Site, serving: str) -> Outcome:

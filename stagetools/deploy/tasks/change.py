@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from stagetools.deploy.commands import compose, data, traffic
 from stagetools.deploy.console.terminal import Step, uninterrupted
 from stagetools.deploy.facts import Facts, Record
+from stagetools.deploy.hashed import Sent
 from stagetools.deploy.limits import HEALTH
 from stagetools.deploy.outcome import Outcome
 from stagetools.deploy.shell import alone, sh
@@ -42,6 +43,9 @@ class Change:
         self.name = self.container = self.origin = ""
         self.remarks: list[str] = []  # what was no reason to refuse a release
         self.frozen = ""  # the container whose visitors wait, once it is frozen
+        self.sent: Sent | None = (
+            None  # with hashed static files, if the proxy can do so
+        )
         self.migrations: tuple[str, ...] = ()
         self.live_at = 0.0  # by the monotonic clock; 0 until the switch
 
@@ -183,7 +187,12 @@ class Change:
             limit=limit,
             exact=self.exact,
             remark=self.remarks.append,
+            told=self.sends,
         )
+
+    def sends(self, sent: Sent | None) -> None:
+        """Remember what the release sends with its hashed static files."""
+        self.sent = sent
 
     def healthy(self) -> Outcome:
         asked = " and ".join(["/healthz", *self.session.config.probe])
@@ -210,7 +219,13 @@ class Change:
         )
 
     def prune(self, step: Step) -> Outcome:
-        return release.prune(self.session, self.name)
+        why = ""
+        if self.sent:
+            why = release.keep_hashed(
+                self.session, self.name, self.container, self.sent
+            )
+        outcome = release.prune(self.session, self.name)
+        return Outcome(outcome.changed, outcome.text + why)
 
     # --- what is remembered of it -----------------------------------------------------
 
