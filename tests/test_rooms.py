@@ -114,6 +114,7 @@ TASKS = {
         *("pipeline", "rollback", "relaunch", "inspect", "removal", "environment"),
         *(
             "backups.backing_up",
+            "backups.before",
             "backups.cloning",
             "backups.lost",
             "backups.moving",

@@ -3,9 +3,8 @@
 import difflib
 import ipaddress
 import re
-import subprocess
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ __all__ = [
     "DOMAIN_MAX",
     "StageConfig",
     "bytes_in",
-    "hosts_before",
     "load",
     "remember",
 ]
@@ -339,43 +337,3 @@ def _not_ours(path: Path, what: str, error: OSError) -> ConfigError:
         f"{path.name} cannot be {what}: {error.strerror}.",
         remedy=f"Change the permissions of {path}.",
     )
-
-
-# --- the servers that it named before ---------------------------------------------------------
-
-_REMEMBERED = 100  # commits that changed the file
-_WAYS: dict[str, type] = {"host": str, "user": str, "port": int, "identity_file": str}
-
-
-def hosts_before(path: Path, config: StageConfig) -> Iterator[StageConfig]:
-    """The stage on each other server that the file's history has, the last one first."""
-    seen = {config.host, ""}
-    name, count = f"./{path.name}", f"--max-count={_REMEMBERED}"
-    for commit in _git(path, "log", "--format=%H", count, "--", name).split():
-        way = _way(_git(path, "show", f"{commit}:{name}"), config.stage_name)
-        if way.get("host", "") not in seen:
-            seen.add(way["host"])
-            yield replace(config, **{key: kind() for key, kind in _WAYS.items()} | way)
-
-
-def _way(text: str, stage_name: str) -> dict[str, Any]:
-    """How the server was reached; nothing where the file was none that one can read."""
-    try:
-        table = tomllib.loads(text)["stages"][stage_name]
-        return {k: table[k] for k, of in _WAYS.items() if type(table.get(k)) is of}
-    except (tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError):
-        return {}
-
-
-def _git(path: Path, *words: str) -> str:
-    try:
-        done = subprocess.run(
-            ["git", *words],
-            cwd=path.parent,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    except OSError:
-        return ""
-    return done.stdout

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-__all__ = ["Standing"]
+__all__ = ["Moving", "Standing"]
 
 
 @dataclass(slots=True)
@@ -82,3 +82,30 @@ class Standing:
         if not self.snapshot or not (self.applied or self.partly or self.migrating):
             return ""
         return f"The database as it was before is kept: {self.snapshot}."
+
+
+@dataclass(slots=True, kw_only=True)
+class Moving(Standing):
+    """How a move stands: which of two servers serves."""
+
+    old: str = ""
+    new: str = ""
+    leaves: bool = False  # the old one was told to serve nobody, or does not any more
+
+    def words(self) -> str:
+        """What serves, on which database; whole sentences."""
+        if self.serves:
+            return f"{self.new} serves. {self.old} serves nobody any more, and leads visitors on."
+        if self.leaves:
+            return (
+                f"{self.old} may serve nobody any more, and whether {self.new} serves already is"
+                " not known here; both never do. The same command again finds out, and goes on."
+            )
+        if self.held:
+            return (
+                f"Visitors were waiting; {self.old} lets them go on by itself, within seconds,"
+                " with its own database."
+            )
+        return (
+            f"{self.old} goes on serving, with its own database, which was not touched."
+        )

@@ -119,7 +119,7 @@ def judge(pair: Pair, load: Load, done: Done) -> None:
     print(  # noqa: T201
         f"{len(lost)} of {len(load.report['written'])} acknowledged writes lost,"
         f" {load.report['failed']} of {load.report['requests']} requests failed;",
-        *re.findall(r"visitors waited for .* s", done.text),
+        *re.findall(r"visitors waited for [\d.]+ s", done.text),
     )
     assert not lost
     assert leads_to(pair.old) == "moved"

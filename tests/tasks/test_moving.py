@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from stagetools.deploy.config import hosts_before
 from stagetools.deploy.console.terminal import Terminal
 from stagetools.deploy.steps import lock
-from stagetools.deploy.tasks.backups import moving
+from stagetools.deploy.tasks.backups import before, moving
+from stagetools.deploy.tasks.backups.before import hosts_before
 from stagetools.deploy.tasks.change import Change
 from stagetools.deploy.tree import read_tree
 from stagetools.errors import ConnectionFailed, Interrupted, StageError, UsageError
@@ -216,7 +216,7 @@ def test_one_that_does_not_answer_is_lost_only_if_somebody_says_so(
     tmp_path, config, layout, monkeypatch
 ) -> None:
     to = moving.Destination(system=layout.system, config=config, terminal=Asked())
-    monkeypatch.setenv(moving.OLD_HOST, "192.0.2.1")
+    monkeypatch.setenv(before.OLD_HOST, "192.0.2.1")
 
     def silent(there: Any, **options: Any) -> Any:
         assert there.config.host == "192.0.2.1"
@@ -229,7 +229,7 @@ def test_one_that_does_not_answer_is_lost_only_if_somebody_says_so(
     with pytest.raises(ConnectionFailed, match="another key") as caught:
         moving.moves(tmp_path, to)
     assert "STAGETOOLS_OLD_HOST=lost" in caught.value.remedy
-    monkeypatch.setenv(moving.OLD_HOST, moving.LOST)
+    monkeypatch.setenv(before.OLD_HOST, before.LOST)
     assert not moving.moves(tmp_path, to)
 
 

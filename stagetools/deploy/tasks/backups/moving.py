@@ -6,29 +6,28 @@ serves nobody any more, by the second the new one begins. So at no time do both,
 first whatever fails, or is cut off, the old one goes on.
 """
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from stagetools.deploy.commands import compose, data, traffic
 from stagetools.deploy.commands.backup import move
-from stagetools.deploy.config import StageConfig, hosts_before
 from stagetools.deploy.console.terminal import Step, uninterrupted
 from stagetools.deploy.facts import Container, Facts
 from stagetools.deploy.limits import HEALTH, HOLD
 from stagetools.deploy.outcome import Outcome, changed, size
 from stagetools.deploy.shell import alone, sh
-from stagetools.deploy.standing import Standing
+from stagetools.deploy.standing import Moving
 from stagetools.deploy.steps import clone, database, preflight, proxy, release
 from stagetools.deploy.steps import server as servers
 from stagetools.deploy.steps.elsewhere import move as steps
 from stagetools.deploy.tasks import pipeline
 from stagetools.deploy.tasks.backups import backing_up
+from stagetools.deploy.tasks.backups.before import LOST, OLD_HOST, server_before
 from stagetools.deploy.tasks.backups.restoring import refuse_others
 from stagetools.deploy.tasks.session import (
     Destination,
@@ -38,12 +37,7 @@ from stagetools.deploy.tasks.session import (
 )
 from stagetools.errors import ConnectionFailed, StageError, UsageError
 
-__all__ = ["LOST", "OLD_HOST", "Move", "Moving", "moves"]
-
-OLD_HOST = "STAGETOOLS_OLD_HOST"
-"""Of the environment of whoever deploys: where the site is; else git knows it."""
-LOST = "lost"
-"""In its place: the old server is lost, whatever git knows."""
+__all__ = ["Move", "moves"]
 
 _COPIES = (
     3  # of the database on the new server's disk: as it arrives, migrated, in a backup
@@ -52,7 +46,7 @@ _COPIES = (
 
 def moves(root: Path, to: Destination, **options: Any) -> bool:
     """Move the site if it lives on another server; whether it did."""
-    config = _before(root, to.config)
+    config = server_before(root / "deploy.toml", to.config)
     if config is None:
         return False
     there = replace(to, config=config, accept="", connected=lambda: None)
@@ -71,16 +65,6 @@ def moves(root: Path, to: Destination, **options: Any) -> bool:
             return False
         _move(root, to, old, facts, **options)
         return True
-
-
-def _before(root: Path, config: StageConfig) -> StageConfig | None:
-    """How the server was reached on which the site was; None where nobody knows of another."""
-    named = os.environ.get(OLD_HOST, "")
-    if named == LOST:
-        return None
-    if named:
-        return replace(config, host=named)
-    return next(iter(hosts_before(root / "deploy.toml", config)), None)
 
 
 def _agree_that_it_is_lost(to: Destination, host: str) -> None:
@@ -103,33 +87,6 @@ def _move(
         backing_up.set_up(old)
     make = partial(Move, old=old, there=facts)
     pipeline.deploy(root, to, make=make, moved=True, **options)
-
-
-@dataclass(slots=True, kw_only=True)
-class Moving(Standing):
-    """How a move stands: which of two servers serves."""
-
-    old: str = ""
-    new: str = ""
-    leaves: bool = False  # the old one was told to serve nobody, or does not any more
-
-    def words(self) -> str:
-        """What serves, on which database; whole sentences."""
-        if self.serves:
-            return f"{self.new} serves. {self.old} serves nobody any more, and leads visitors on."
-        if self.leaves:
-            return (
-                f"{self.old} may serve nobody any more, and whether {self.new} serves already is"
-                " not known here; both never do. The same command again finds out, and goes on."
-            )
-        if self.held:
-            return (
-                f"Visitors were waiting; {self.old} lets them go on by itself, within seconds,"
-                " with its own database."
-            )
-        return (
-            f"{self.old} goes on serving, with its own database, which was not touched."
-        )
 
 
 class Move(pipeline.Deploy):
