@@ -219,6 +219,13 @@ def test_a_secret_key_is_long_and_unlike_another(prepared, layout, other) -> Non
     assert not any(set(key) & set("$\\+/'") for key in keys)
 
 
+def test_a_secret_is_on_the_disk_before_a_site_lives_by_it(prepared, layout) -> None:
+    """A power cut takes a new file's content for half a minute, and leaves its name."""
+    prepared.program("sync", 'grep -q SECRET_KEY "$1" && exit 1')
+    assert prepared.attempt(server.ensure_account(layout)).returncode != 0
+    assert not prepared.at(layout.env_file).exists()
+
+
 def test_an_empty_environment_file_is_made_anew(at, prepared, layout) -> None:
     """As a power cut at the wrong moment leaves it."""
     prepared.at(layout.env_file).write_text("")

@@ -34,6 +34,7 @@ if test -s "$env"; then
 else
   umask 077
   printf 'SECRET_KEY="%s"\n' "$(head -c 48 /dev/urandom | base64 -w0 | tr '+/' '-_')" >"$env.new"
+  sync "$env.new"
   mv -T "$env.new" "$env"
   echo "created secrets"
 fi
