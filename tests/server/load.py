@@ -335,6 +335,11 @@ class Tally:
                 (kind, round(at, 3), round(took, 3), error)
                 for kind, at, took, error in failures[:5000]
             ],
+            "answered": [
+                (kind, round(at, 3), round(took, 4))
+                for kind, at, took, error in self.requests
+                if not error
+            ],
             "written": [key for key, _, _ in self.written],
             "acknowledged": self.written,
             "releases": self.releases,
