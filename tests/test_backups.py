@@ -221,7 +221,9 @@ def test_a_copy_has_what_no_checkpoint_has_taken_in(shop, tmp_path) -> None:
         plain = tmp_path / "plain.sqlite3"
         shutil.copy(shop, plain)  # as `cp` of the file does it
         assert ask("judge", plain)["tables"]["entry"] == 300
-        assert ask("copy", shop, tmp_path / "copy.sqlite3")["tables"]["entry"] == 301
+        copy = tmp_path / "copy.sqlite3"
+        assert ask("copy", shop, copy)["bytes"] == copy.stat().st_size
+        assert ask("judge", copy)["tables"]["entry"] == 301
 
 
 def test_a_log_beside_a_file_becomes_part_of_it(shop, tmp_path) -> None:

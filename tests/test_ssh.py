@@ -11,6 +11,7 @@ import pytest
 
 from stagetools.deploy.config import StageConfig
 from stagetools.deploy.console.terminal import Terminal
+from stagetools.deploy.host import ssh
 from stagetools.deploy.host.dry import DryTerminal
 from stagetools.deploy.host.keys import connection_errors
 from stagetools.deploy.host.ssh import FabricHost, _connection, _Started
@@ -78,6 +79,32 @@ def test_a_command_that_fails_is_told_by_its_name() -> None:
         host.run(replace(sh("cp", "a", "b"), name="data.copy"))
     assert caught.value.command == "data.copy"
     assert (caught.value.status, caught.value.output) == (7, "no space")
+
+
+def says(out: bytes, errors: bytes = b"", status: int = 0) -> FabricHost:
+    """A server whose next command says that."""
+    channel = MagicMock()
+    channel.makefile.side_effect = lambda mode: io.BytesIO(out)
+    channel.makefile_stderr.side_effect = lambda mode: io.BytesIO(errors)
+    channel.recv_exit_status.return_value = status
+    connection = MagicMock()
+    connection.transport.open_session.return_value = channel
+    return FabricHost(connection, "root@test", needs_sudo=False)
+
+
+@pytest.mark.parametrize("end", [b"\n", b""])
+def test_a_server_that_talks_without_end_fills_no_memory_here(
+    monkeypatch, end: bytes
+) -> None:
+    monkeypatch.setattr(ssh, "_MOST", 10**6)
+    with pytest.raises(CommandFailed) as caught:
+        says((b"x" * 99 + end) * 200_000).run(sh("true"))
+    assert caught.value.output.startswith("It said more than any answer has")
+    complaints = b"first\n" + b"x" * 10**6 + b"\nlast"
+    with pytest.raises(CommandFailed) as caught:
+        says(b"", complaints, status=1).run(sh("true"))
+    assert caught.value.output.endswith("last")
+    assert len(caught.value.output) < 10**5
 
 
 # --- no key, or another file in its place ---------------------------------------------

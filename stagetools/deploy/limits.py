@@ -4,12 +4,14 @@ from dataclasses import dataclass
 
 __all__ = [
     "CONNECT",
+    "DISK",
     "HEALTH",
     "HOLD",
     "KEEP",
     "LOCK",
     "SHUTDOWN",
     "Connect",
+    "Disk",
     "Health",
     "Hold",
     "Lock",
@@ -82,7 +84,24 @@ class Keep:
     build_cache: str = "2GB"  # of the engine: two builds of an ordinary project
 
 
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """What a task may write that brings what another server, or a container, has made.
+
+    It says beforehand how much comes; more than that, and what grows meanwhile, does not.
+    """
+
+    reserve: int = 200 * 10**6  # bytes that stay free for the sites meanwhile
+    header: int = 2048  # bytes of a tar file, for a file with a long name
+    margin: int = 64 * 10**6  # bytes, and a quarter, that may have come since
+
+    def at_most(self, announced: int, files: int = 0) -> int:
+        """Bytes of a stream whose length was told a while ago."""
+        return (announced + files * self.header) * 5 // 4 + self.margin
+
+
 CONNECT = Connect()
+DISK = Disk()
 KEEP = Keep()
 LOCK = Lock()
 HEALTH = Health()

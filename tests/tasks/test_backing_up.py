@@ -5,11 +5,13 @@ import tarfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from stagetools.deploy.backups import parse_watch
+from stagetools.deploy.limits import DISK, Disk
 from stagetools.deploy.tasks.backups import backing_up
 from stagetools.errors import StageError, UsageError
 from tests.steps.scripted import failure
@@ -174,3 +176,51 @@ def test_a_download_that_fails_leaves_nothing(desk, tmp_path) -> None:
     with pytest.raises(StageError):
         backing_up.download(scene.session, str(tmp_path), "5c1438aa")
     assert list(Path(tmp_path).iterdir()) == []
+
+
+def sparse(name: str, many: int) -> bytes:
+    """A member that is all hole: a few hundred bytes, of so many."""
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        member = tarfile.TarInfo(name)
+        member.pax_headers = {
+            "GNU.sparse.map": f"{many},0", "GNU.sparse.size": str(many),
+        }  # fmt: skip
+        archive.addfile(member, io.BytesIO())
+    return made.getvalue()
+
+
+@pytest.mark.parametrize("what", ["stream", "hole"])
+def test_more_than_was_announced_is_not_taken_here(
+    desk, tmp_path, monkeypatch, what: str
+) -> None:
+    monkeypatch.setattr(backing_up, "_NAMES", 10**5)
+    monkeypatch.setattr(backing_up, "DISK", Disk(reserve=0, margin=0))
+    dump = tar({"now/database.sqlite3": bytes(10**6)})
+    if what == "hole":
+        dump = sparse("now/database.sqlite3", 10**12).decode("latin-1")
+    with pytest.raises(StageError, match="more comes than the server had said"):
+        backing_up.download(desk(dump=dump).session, str(tmp_path), "latest")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_does_not_fit_here_is_not_asked_for(desk, tmp_path, monkeypatch) -> None:
+    free = SimpleNamespace(free=DISK.reserve + 8000)  # a byte less than twice 4101
+    monkeypatch.setattr(backing_up.shutil, "disk_usage", lambda _: free)
+    scene = desk(dump=tar(FILES))
+    with pytest.raises(UsageError, match=r"5c1438aa may need 200\.0 MB here"):
+        backing_up.download(scene.session, str(tmp_path / "new"), "latest")
+    assert "backup.repository.dump" not in scene.world.names
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_others_fill_meanwhile_keeps_its_reserve(
+    desk, tmp_path, monkeypatch
+) -> None:
+    left = iter([10**12])
+    monkeypatch.setattr(
+        backing_up.shutil, "disk_usage", lambda _: SimpleNamespace(free=next(left, 5))
+    )
+    with pytest.raises(StageError, match="cannot be written: No space left on device"):
+        backing_up.download(desk(dump=tar(FILES)).session, str(tmp_path), "latest")
+    assert list(tmp_path.iterdir()) == []

@@ -14,6 +14,7 @@ from stagetools.deploy.commands.backup import repository
 from stagetools.deploy.host.dry import WOULD, DryHost, DryTerminal
 from stagetools.deploy.host.host import Writes
 from stagetools.deploy.layout import Layout
+from stagetools.deploy.limits import DISK
 from stagetools.deploy.shell import Command
 from stagetools.deploy.steps import clone as steps
 from stagetools.deploy.tasks.backups import cloning
@@ -35,7 +36,7 @@ def contents(migrations: list[str] = KNOWN, **tables: int) -> str:
 
 
 def counted(uploads: int = 5, moved: str = "", **tables: int) -> str:
-    return f"live={contents(**tables)}\nuploads={uploads}\nmoved={moved}\n"
+    return f"live={contents(**tables)}\nuploads={uploads}\nfiles=2\nmoved={moved}\n"
 
 
 def taken(migrations: list[str] = KNOWN) -> str:
@@ -198,6 +199,15 @@ def test_it_goes_from_one_connection_to_the_other(desk) -> None:
     assert sent["backup.repository.take"] == b"SQLite format 3 and more"
     assert made.target.world.of("backup.repository.take")["source"] == "-"
     assert sent["backup.repository.receive"] == b"a tar file"
+
+
+def test_no_more_is_taken_than_the_source_has_said(desk) -> None:
+    """It is another server, and may send without end."""
+    made = desk()
+    made.clone()
+    of = made.target.world.of
+    assert of("backup.repository.take")["at_most"] == DISK.at_most(4096)
+    assert of("backup.repository.receive")["at_most"] == DISK.at_most(70, 2)
 
 
 def test_the_source_is_looked_at_and_copied_and_never_changed(desk) -> None:
@@ -447,7 +457,7 @@ def test_little_of_it_is_here_at_any_time(layout, at) -> None:
             self.seen = sender.pieces
             return super().run(command, stdin=stdin, **options)
 
-    takes = repository.receive(layout, "R9")
+    takes = repository.receive(layout, "R9", at_most=10**6)
     slow = Slow({takes.text: "received=1"})
     steps.pass_on(at(sender), repository.send_uploads(layout), at(slow), takes)
     assert slow.seen <= 5
@@ -457,7 +467,7 @@ def test_little_of_it_is_here_at_any_time(layout, at) -> None:
 def test_a_stream_whose_client_is_gone_keeps_no_lock(layout) -> None:
     """It ends with its connection, which may take the server an hour to notice."""
     assert repository.take(layout, "R9", "-").loose
-    assert repository.receive(layout, "R9").loose
+    assert repository.receive(layout, "R9", at_most=10**6).loose
 
 
 def test_a_sender_ends_when_nobody_takes_it_any_more(layout, at) -> None:
@@ -469,5 +479,7 @@ def test_a_sender_ends_when_nobody_takes_it_any_more(layout, at) -> None:
             raise failure("No space left on device")
 
     with pytest.raises(StageError, match="No space left on device"):
-        steps.copy_uploads(at(sender), at(Full({})), "R9")
+        steps.copy_uploads(
+            at(sender), at(Full({})), "R9", steps.Stage(contents=None, uploads=0)
+        )  # type: ignore[arg-type]
     assert sender.pieces < 10

@@ -162,7 +162,7 @@ def test_a_disk_that_is_too_small_is_told_beforehand(desk, what: str) -> None:
     much = LISTED.replace("=4096", f"={6 * 2**30}").replace("=100 ", f"={6 * 2**30} ")
     scene = desk(said={"backup.repository.listed": much})
     error = refused(scene, what)
-    assert "has 10.7 GB free; the restore may need 12.9 GB." in error.what
+    assert "has 10.7 GB free; the restore may need 13.1 GB." in error.what
     assert error.untouched == "Nothing was changed."
     assert "backup.repository.take" not in scene.world.names
 

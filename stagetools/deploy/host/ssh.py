@@ -32,6 +32,11 @@ _GONE = (EOFError, OSError, paramiko.SSHException)
 """What Paramiko raises on a connection that is gone, even when it is closed."""
 _CHUNK = 256 * 1024  # bytes between two reports of progress
 _LAST_LINES = 40  # of a command's output, kept for the message when it fails
+_LONGEST = 1024 * 1024  # bytes of a line; what follows is the next one
+_MOST = (
+    64 * 1024 * 1024
+)  # bytes that a command may print: lists of files are a tenth of it
+_COMPLAINTS = 64 * 1024  # bytes of standard error that are kept, the last ones
 
 
 def connect(
@@ -161,9 +166,13 @@ class FabricHost:
         )
         feeder.start()
         errors = _Drain(channel.makefile_stderr("rb"))
-        lines = []
+        lines, left = [], _MOST
         for line in _lines(channel):
             lines.append(line)
+            left -= len(line)
+            if left < 0:  # a server that is somebody else's, or speaks for one
+                channel.close()
+                raise _too_much(self.address, command)
             if on_line:
                 on_line(line.rstrip("\n"))
         status = channel.recv_exit_status()
@@ -308,7 +317,8 @@ class _Drain:
         self._thread.start()
 
     def _read(self, stream: Any) -> None:
-        self._data = stream.read()
+        while piece := stream.read(_CHUNK):
+            self._data = (self._data + piece)[-_COMPLAINTS:]
 
     def text(self) -> str:
         self._thread.join()
@@ -349,8 +359,17 @@ def _pour(receive: Callable[[int], bytes], to: TextIO) -> None:
 
 def _lines(channel: Any) -> Iterator[str]:
     with channel.makefile("rb") as stream:
-        for raw in stream:
+        while raw := stream.readline(_LONGEST):
             yield raw.decode(errors="replace")
+
+
+def _too_much(address: str, command: Command) -> CommandFailed:
+    return CommandFailed(
+        f"{address}: it said more than {_MOST // 1024**2} MB",
+        status=-1,
+        output="It said more than any answer has; the rest was not read.",
+        command=command.name,
+    )
 
 
 class _Started:
@@ -361,7 +380,7 @@ class _Started:
         self._out = channel.makefile("rb")
 
     def first_line(self) -> str:
-        line: bytes = self._out.readline()
+        line: bytes = self._out.readline(_LONGEST)
         return line.decode(errors="replace").rstrip("\n")
 
     def send(self, text: str) -> None:

@@ -1,6 +1,6 @@
 # shellcheck shell=sh disable=SC2016,SC2154
 # An installation's backups, as its timers and `inv backup` make them. On the server its values
-# stand before this: dir name user home site releases media env base database keep to.
+# stand before this: dir name user home site releases media env base database spare keep to.
 #
 #   make KIND         one point in time: the database, the uploads, the environment
 #   drill             read the latest one as if it were restored, and compare
@@ -56,8 +56,55 @@ repository() { # one core at the most, and after everybody else
     cd "$inside"
     RESTIC_PASSWORD=$(cat "$vault/key") HOME=$inside GOMAXPROCS=1
     export RESTIC_PASSWORD HOME GOMAXPROCS
-    "${by:-as}" nice -n 19 restic --no-cache --repo repository "$@"
+    tersely "${by:-as}" timeout "${patience:-5h}" nice -n 19 restic --no-cache --repo repository "$@"
   )
+}
+
+# What a command complains of is bounded: a place elsewhere may talk without end, and a site can
+# have a million uploads that cannot be read. Whoever goes on then has nobody to talk to.
+tersely() {
+  { ended=$({ { "$@" 2>&1 >&3 3>&- 4>&- && ended=0 || ended=$?; echo "$ended" >&4; } |
+    { head -c 65536 >&2; head -c 100000000 >/dev/null; }; } 4>&1); } 3>&1
+  return "${ended:-1}"
+}
+
+# --- the disk -----------------------------------------------------------------------------------
+
+# Bytes that may be written: what is free, but for a part that the sites need meanwhile.
+room() { df -Pk "$home" | awk -v less="$spare" 'NR == 2 {left = $4 * 1024 - less; printf "%.0f", (left > 0 ? left : 0)}'; }
+
+is_room() { # for files, too; some file systems do not count them
+  test "$(room)" -gt 0 && ! df -Pi "$home" | awk 'NR == 2 {few = $2 > 0 && $4 < 20000} END {exit !few}'
+}
+
+# Pass on what comes: so many bytes at the most, and only while the disk has room. Else the one who
+# takes it finds a sudden end, and `$vault/stopped` says why.
+flow() {
+  exec 6<&0
+  rm -f "$vault/stopped"
+  head -c "$1" <&6 &
+  worker=$!
+  exec >/dev/null # the end is there as soon as that ends
+  while kill -0 "$worker" 2>/dev/null; do
+    is_room || {
+      echo "the disk has no more room, but for the $spare bytes that stay free." >"$vault/stopped"
+      kill "$worker"
+    }
+    sleep 0.3
+  done
+  wait "$worker" || true
+  test -e "$vault/stopped" || test "$(head -c 1 <&6 | wc -c)" = 0 ||
+    echo "more comes than the $1 bytes that there may be." >"$vault/stopped"
+}
+
+stopped() { cat "$vault/stopped" 2>/dev/null || true; }
+
+# A database into a file of the account's: so many bytes, or as many as there is room for.
+put() { # FILE [BYTES]
+  limit=$(room)
+  test "${2:-0}" = 0 || limit=$2
+  flow "$limit" | as sh -euc 'cat >"$1"' put "$1"
+  test ! -e "$vault/stopped" || fail "The database did not come whole: $(stopped)"
 }
 
 # --- one at a time, and what came of it -------------------------------------------------------
@@ -161,14 +208,50 @@ look_at_site() {
   uploads=$(readlink -f "${uploads:-$media}") # of a clone that was just switched to
 }
 
-# Ask sqlite.py in a container that has nothing but /live, and a directory of ours as /copy.
+# Ask sqlite.py in a container that has nothing but /live, and a directory of ours as /copy. A
+# database may be made to take for ever (a FIFO as its journal, a lock that is never given back),
+# or all memory (a CHECK): it gets so much, and a time by its size. None of our locks is the client's.
 sqlite() {
   docker rm --force "$name-backup" >/dev/null 2>&1 || true
-  docker run --rm --interactive --name "$name-backup" --network none --read-only --cap-drop ALL \
-    --security-opt no-new-privileges --pids-limit 64 --cpu-shares 128 --log-driver none \
-    --user "$(id -u "$user"):$(id -g "$user")" \
-    --volume "$data:/live" ${1:+--volume "$inside/$1:/copy"} \
-    "$image" python -I - "$2" "$3" ${4:+"$4"} <"$dir/sqlite.py"
+  answer=$(
+    {
+      timeout --kill-after=5 "$(seconds_for "$1" "$3")" \
+        docker run --rm --interactive --name "$name-backup" --network none --read-only --cap-drop ALL \
+        --security-opt no-new-privileges --pids-limit 64 --cpu-shares 128 --log-driver none \
+        --memory 512m --memory-swap 512m --ulimit "fsize=$(room)" \
+        --user "$(id -u "$user"):$(id -g "$user")" \
+        --volume "$data:/live" ${1:+--volume "$inside/$1:/copy"} \
+        "$image" python -I - "$2" "$3" ${4:+"$4"} <"$dir/sqlite.py" 7>&- 9>&- && ended=0 || ended=$?
+      echo "ended=$ended"
+    } | head -c 4000000
+  )
+  case $answer in
+    *ended=0) ;;
+    *ended=124 | *ended=137)
+      docker rm --force "$name-backup" >/dev/null 2>&1 || true # it goes on without its client
+      answer='{"wrong": "to read it takes longer, or more memory, than a database of its size needs"}'
+      ;;
+  esac
+  printf '%s\n' "${answer%ended=*}"
+  case $answer in *ended=0) ;; *) return 1 ;; esac
+}
+
+seconds_for() { # ten minutes, and one more for each 600 MB; two hours at the most
+  case $2 in /copy/*) file=$inside/$1/${2#/copy/} ;; *) file=$data/${2#/live/} ;; esac
+  stat -c %s -- "$file" 2>/dev/null | awk 'BEGIN {most = 600} {most += $1 / 10000000} END {printf "%d", (most > 7200 ? 7200 : most)}'
+}
+
+# The live database into a directory in `inside`, if there is room for it.
+copy_live() {
+  found=$(as stat -c %s -- "$data/$database" 2>/dev/null || echo 0)
+  test "$found" -le "$(room)" ||
+    fail "The database was not copied: it has $found bytes, and the disk has room for $(room)."
+  made=$(sqlite "$1" copy "/live/$database" /copy/database.sqlite3) ||
+    fail "The database was not copied: $(wrong "$made")"
+}
+
+judge_copy() {
+  made=$(sqlite "$1" judge /copy/database.sqlite3) || fail "The database was not copied: $(wrong "$made")"
 }
 
 wrong() { # what it said is wrong, or nothing
@@ -193,10 +276,10 @@ make() {
   look_at_site || fail "No release serves, so there is nothing to back up."
   inside rm -rf now drill
   inside mkdir now
-  made=$(sqlite now copy "/live/$database" /copy/database.sqlite3) ||
-    fail "The database was not copied: $(wrong "$made")"
+  copy_live now
   write now/environment <"$env"
   exec 9>&- # a deploy that waited begins now
+  judge_copy now
   open_repository
   made=$(printf '%s\n' "$made" | tail -n 1)
   printf '%s\n' "$made" | write now/manifest.json
@@ -220,8 +303,9 @@ make() {
 }
 
 measure_uploads() {
-  size_of_uploads=$(tied find "$uploads" -path "$uploads/.tmp" -prune -o -type f -printf '%s\n' |
-    awk '{sum += $1} END {printf "%.0f", sum}')
+  measured=$(tied find "$uploads" -path "$uploads/.tmp" -prune -o -type f -printf '%s\n' |
+    awk '{sum += $1} END {printf "%.0f %.0f", sum, NR}')
+  size_of_uploads=${measured% *} number_of_uploads=${measured#* }
 }
 
 archive() { # exits 3 where a file could not be read
@@ -293,7 +377,7 @@ elsewhere() {
     export RESTIC_PASSWORD RESTIC_FROM_PASSWORD HOME GOMAXPROCS
     credentials
     case $to in sftp:*) set -- -o "sftp.command=$(sftp)" "$@" ;; esac
-    as timeout "${patience:-5h}" nice -n 19 restic --cache-dir cache "$@"
+    tersely as timeout "${patience:-5h}" nice -n 19 restic --cache-dir cache "$@"
   )
 }
 
@@ -445,18 +529,20 @@ dump() {
 
 # What it becomes is judged before anybody is asked; and the live one is counted, to say what
 # would be lost. Both are printed, a line each.
-take() {
+take() { # RELEASE FROM [BYTES]
   alone 60
   look_at_site || fail "No release serves."
   live=$data to=$home/data-$1
+  trap 'test $? = 0 || rm -rf -- "$to"' EXIT
+  trap 'exit 143' TERM HUP INT
   rm -rf -- "$to"
   install -d -o "$user" -g "$user" -m 0750 "$to"
   as find "$live/" -mindepth 1 -maxdepth 1 ! -name "$database*" -exec cp -a -t "$to" {} +
   case $2 in
-    -) as sh -euc 'cat >"$1"' put "$to/$database" ;;
+    -) put "$to/$database" "${3:-}" ;;
     at=*)
       test -f "$dir/replica/replica.sh" || fail "There is no replica on this server: inv deploy sets it up."
-      sh "$dir/replica/replica.sh" restore "${2#at=}" "$to"
+      of_moment "${2#at=}"
       ;;
     before-* | replaced-*)
       for suffix in '' -wal; do
@@ -466,7 +552,7 @@ take() {
       ;;
     *)
       open_repository
-      repository dump "$2" now/database.sqlite3 | as sh -euc 'cat >"$1"' put "$to/$database"
+      repository dump "$2" now/database.sqlite3 | put "$to/$database" "${3:-}"
       ;;
   esac
   data=$to
@@ -475,6 +561,24 @@ take() {
   now=$(sqlite '' count "/live/$database") || fail "The live database cannot be read: $(wrong "$now")"
   as sync "$to/$database"
   printf 'found=%s\nlive=%s\n' "$(printf '%s' "$found" | tail -n 1)" "$(printf '%s' "$now" | tail -n 1)"
+}
+
+# Whoever writes the replica's place decides how large it is.
+of_moment() {
+  sh "$dir/replica/replica.sh" restore "$1" "$to" &
+  worker=$! full=''
+  while kill -0 "$worker" 2>/dev/null; do
+    is_room || {
+      full=yes
+      docker ps --quiet --filter "label=com.docker.compose.project=$(basename "$dir" | tr _ -)-replica" \
+        --filter label=com.docker.compose.oneoff=True | xargs -r docker rm --force >/dev/null || true
+    }
+    sleep 0.5
+  done
+  wait "$worker" || {
+    test -z "$full" || fail "The database of that moment is larger than the disk has room for."
+    exit 1
+  }
 }
 
 # None that is there is replaced, and none is removed. All are whole in a directory of their own
@@ -489,6 +593,7 @@ uploads() {
   before=$(as find "$to" -type f -printf . | wc -c)
   if ! unpack "$1" || ! tied sh -euc "$settle" settle "$own" "$to" "$move"; then
     tied rm -rf -- "$own" || true # the disk may be full
+    test ! -e "$vault/stopped" || fail "The uploads of the backup $(short "$1") could not be brought back: $(stopped)"
     fail "The uploads of the backup $(short "$1") could not be brought back."
   fi
   tied rm -rf -- "$own"
@@ -496,12 +601,12 @@ uploads() {
 }
 
 unpack() { # of a pipe, the shell has the last one's status alone; and tar may find half of one whole
-  rm -f "$vault/whole"
+  rm -f "$vault/whole" "$vault/stopped"
   tied mkdir -p -m 0700 -- "$to/.tmp" && tied mkdir -p -- "$own/files" || return
   tied sh -euc "$reserve" reserve "$own" "$to" || return
-  { repository dump --archive tar "$1" "$from" && : >"$vault/whole"; } |
+  { repository dump --archive tar "$1" "$from" && : >"$vault/whole"; } | flow "$(room)" |
     tied tar -x -C "$own/files" --skip-old-files --transform "s,^/*${from#/}/*,./," || return
-  test -e "$vault/whole"
+  test -e "$vault/whole" && test ! -e "$vault/stopped"
 }
 
 # What is there already has an empty file of its name, so that none of it is written once more.
@@ -551,8 +656,10 @@ fetch() {
   if test -e "$inside/repository/config" && ! cmp -s "$key" "$vault/key"; then
     fail "The server has backups of its own, with another key: remove the installation first (inv remove)."
   fi
-  id=$(remote snapshots --json --no-lock --host "$name" | newest)
+  there=$(remote snapshots --json --no-lock --host "$name" | tr -d '\n' | head -c 16000000)
+  id=$(printf '%s\n' "$there" | newest)
   test -n "$id" || fail "$to has no backup of $name."
+  refuse_more_than_room
   mv -T "$key" "$vault/key"
   key=$vault/key
   if ! test -e "$inside/repository/config"; then
@@ -565,12 +672,25 @@ fetch() {
   date +%s >"$vault/sent"
   id=$(snapshots | newest) # it has another name here
   found=$(snapshots "$id")
-  repository dump "$id" now/environment >"$env.new"
+  repository dump "$id" now/environment | head -c 1000000 >"$env.new"
   test -s "$env.new" || fail "The backup has no environment file."
   sync "$env.new"
   unserved # all that took its time
   mv -T "$env.new" "$env"
   printf 'snapshots=%s\n' "$found"
+}
+
+# Each is there twice, once as the repository has it; and the database is judged beside itself.
+refuse_more_than_room() {
+  needed=$((2 * ($(tagged database) + $(tagged media)) + $(tagged database)))
+  test "$needed" -le "$(room)" ||
+    fail "The newest backup in $to may need $needed bytes here, and the disk has room for $(room)."
+}
+
+tagged() { # a number that was written down when it was made: in its tags, which stand before its id
+  tags=${there%%'"id":"'"$id"*}
+  found=$(printf '%s' "${tags##*'"tags":'}" | sed -n 's/.*"'"$1"'=\([0-9]\{1,15\}\)".*/\1/p')
+  echo "${found:-0}"
 }
 
 unserved() {
@@ -599,7 +719,7 @@ revive() {
   rm -rf -- "$data"
   install -d -o "$user" -g "$user" -m 0750 "$data"
   for file in database.sqlite3 manifest.json; do
-    repository dump "$2" "now/$file" | as sh -euc 'cat >"$1"' put "$data/$file"
+    repository dump "$2" "now/$file" | put "$data/$file"
   done
   found=$(sqlite '' compare /live/database.sqlite3 /live/manifest.json) ||
     fail "The database in the backup $(short "$2") cannot be restored: $(wrong "$found")"
@@ -629,7 +749,8 @@ count() {
     '' | media-*) moved='' ;;
     *) moved=yes ;;
   esac
-  printf 'live=%s\nuploads=%s\nmoved=%s\n' "$(printf '%s' "$now" | tail -n 1)" "$size_of_uploads" "$moved"
+  printf 'live=%s\nuploads=%s\nfiles=%s\nmoved=%s\n' "$(printf '%s' "$now" | tail -n 1)" \
+    "$size_of_uploads" "$number_of_uploads" "$moved"
 }
 
 # Nothing but what is asked for is printed. What lies among the uploads is the site's own: it is
@@ -643,8 +764,8 @@ send() {
   inside mkdir sent
   case $1 in
     database)
-      made=$(sqlite sent copy "/live/$database" /copy/database.sqlite3) ||
-        fail "The database was not copied: $(wrong "$made")"
+      copy_live sent
+      judge_copy sent
       printf '%s\n' "$made" | tail -n 1 >"$vault/sent.json"
       inside cat sent/database.sqlite3
       ;;
@@ -664,13 +785,18 @@ send() {
   esac
 }
 
-receive() {
+# Whoever sends has said how many bytes there would be; it is another server, and may send without end.
+receive() { # RELEASE BYTES
   alone 60
   to=$home/media-$1
+  trap 'test $? = 0 || { as find "$to/" -mindepth 1 -delete || true; rm -rf -- "$to"; }' EXIT
+  trap 'exit 143' TERM HUP INT
   rm -rf -- "$to"
   install -d -o "$user" -g "$user" -m 0750 "$to"
   as mkdir -m 0700 -- "$to/.tmp"
-  as tar -x -C "$to" --no-same-owner || fail "The uploads could not be written."
+  flow "$2" | as tar -x -C "$to" --no-same-owner || test -e "$vault/stopped" ||
+    fail "The uploads could not be written."
+  test ! -e "$vault/stopped" || fail "The uploads did not come whole: $(stopped)"
   as find "$to" -type f -exec sync -- {} +
   echo "received=$(as find "$to" -type f -printf . | wc -c)"
 }

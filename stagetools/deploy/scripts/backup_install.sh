@@ -64,6 +64,8 @@ Type=oneshot
 Environment=STAGETOOLS_TIMER=yes
 ExecStart=/bin/sh $dir/backup.sh $2
 TimeoutStartSec=6h
+MemoryMax=50%
+TasksMax=512
 CPUWeight=20
 IOWeight=20
 END

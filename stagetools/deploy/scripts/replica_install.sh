@@ -92,6 +92,8 @@ StartLimitIntervalSec=0
 Type=oneshot
 ExecStart=/bin/sh $dir/replica.sh tend
 TimeoutStartSec=10min
+MemoryMax=50%
+TasksMax=512
 END
 put "$units/$unit.path" <<END
 # Written by stagetools: another release serves.

@@ -244,11 +244,12 @@ class Contents:
 
 
 def take(
-    site: Site, release: str, source: str, *, data: bytes = b""
+    site: Site, release: str, source: str, *, data: bytes = b"", at_most: int = 0
 ) -> tuple[Contents, Contents]:
     """Leave the release a database of its own; what that holds, and what the live one does."""
+    command = repository.take(site.layout, release, source, at_most=at_most)
     try:
-        said = site.run(repository.take(site.layout, release, source), stdin=data)
+        said = site.run(command, stdin=data)
     except CommandFailed as error:
         if not error.output:
             raise

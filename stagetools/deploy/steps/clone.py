@@ -9,6 +9,7 @@ from stagetools.deploy.commands import database
 from stagetools.deploy.commands.backup import repository
 from stagetools.deploy.host.host import OnLine
 from stagetools.deploy.host.site import Site
+from stagetools.deploy.limits import DISK
 from stagetools.deploy.outcome import Outcome, changed, counted
 from stagetools.deploy.shell import Command
 from stagetools.deploy.steps.backup import Contents
@@ -39,6 +40,7 @@ class Stage:
 
     contents: Contents
     uploads: int  # bytes
+    files: int = 0  # that they are in
     moved: bool = False  # `media` is a link of somebody's, to another disk perhaps
 
 
@@ -58,6 +60,7 @@ def look(site: Site) -> Stage:
     return Stage(
         contents=Contents.parse(values["live"]),
         uploads=int(values["uploads"]),
+        files=int(values["files"]),
         moved=values["moved"] == "yes",
     )
 
@@ -140,11 +143,15 @@ def _ended(source: Site, error: BaseException) -> BaseException:
 
 
 def copy_database(
-    source: Site, target: Site, release: str
+    source: Site, target: Site, release: str, there: Stage
 ) -> tuple[Contents, Contents]:
-    """Leave the release a copy of the source's; what that holds, and what the live one does."""
+    """Leave the release a copy of the source's; what that holds, and what the live one does.
+
+    `there` is what the source has said of itself: much more than that is not taken.
+    """
     sends = repository.send_database(source.layout)
-    takes = repository.take(target.layout, release, "-")
+    at_most = DISK.at_most(there.contents.bytes)
+    takes = repository.take(target.layout, release, "-", at_most=at_most)
     try:
         said = pass_on(source, sends, target, takes)
     except CommandFailed as error:
@@ -153,10 +160,11 @@ def copy_database(
     return Contents.parse(values["found"]), Contents.parse(values["live"])
 
 
-def copy_uploads(source: Site, target: Site, release: str) -> str:
+def copy_uploads(source: Site, target: Site, release: str, there: Stage) -> str:
     """Leave the release a copy of the source's uploads; how many, in words."""
     sends = repository.send_uploads(source.layout)
-    takes = repository.receive(target.layout, release)
+    at_most = DISK.at_most(there.uploads, there.files)
+    takes = repository.receive(target.layout, release, at_most=at_most)
     try:
         said = pass_on(source, sends, target, takes)
     except CommandFailed as error:

@@ -12,7 +12,7 @@ from stagetools.deploy.commands import compose, server
 from stagetools.deploy.config import StageConfig
 from stagetools.deploy.facts import Facts
 from stagetools.deploy.host.site import Site
-from stagetools.deploy.limits import CONNECT
+from stagetools.deploy.limits import CONNECT, DISK
 from stagetools.deploy.outcome import size
 from stagetools.errors import StageError, UsageError
 
@@ -89,6 +89,7 @@ def refuse_full_disk(facts: Facts) -> None:
 
 def refuse_too_small_a_disk(site: Site, free: int, needed: int, what: str) -> None:
     """Where a copy would fill the disk on which the site serves meanwhile."""
+    needed += DISK.reserve
     if free < needed:
         raise StageError(
             f"The disk of {site.host.address} has {size(free)} free; {what} may need"

@@ -82,13 +82,14 @@ _EXAMPLE = '{"bytes": 0, "rows": 0, "made": 0, "migrations": [], "tables": {}}'
 
 
 @named
-def take(layout: Layout, release: str, source: str) -> Command:
+def take(layout: Layout, release: str, source: str, *, at_most: int = 0) -> Command:
     """Leave the release a database directory whose database is what `source` names.
 
     That is a backup, a copy in `backups/`, or `-` for standard input. What it holds is printed,
-    and what the live one does; fails with why where it could not be served.
+    and what the live one does; fails with why where it could not be served, or has more bytes
+    than that; 0 are as many as the disk has room for.
     """
-    command = _asked(layout, "take", release, source)
+    command = _asked(layout, "take", release, source, at_most)
     return prints(loosely(command), f"found={_EXAMPLE}\nlive={_EXAMPLE}")
 
 
@@ -124,7 +125,7 @@ def revive(layout: Layout, release: str, backup: str) -> Command:
 def count(layout: Layout) -> Command:
     """Print what the live database and the uploads are."""
     command = loosely(_asked(layout, "count"))
-    return prints(command, f"live={_EXAMPLE}\nuploads=0\nmoved=")
+    return prints(command, f"live={_EXAMPLE}\nuploads=0\nfiles=0\nmoved=")
 
 
 @named
@@ -140,9 +141,10 @@ def send_uploads(layout: Layout) -> Command:
 
 
 @named
-def receive(layout: Layout, release: str) -> Command:
+def receive(layout: Layout, release: str, *, at_most: int) -> Command:
     """Leave the release uploads of its own, as the tar file on standard input has them."""
-    return prints(loosely(_asked(layout, "receive", release)), "received=0")
+    command = _asked(layout, "receive", release, at_most)
+    return prints(loosely(command), "received=0")
 
 
 # --- for a move to another server ---------------------------------------------------------------

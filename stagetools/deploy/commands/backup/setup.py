@@ -4,6 +4,7 @@ import hashlib
 from pathlib import PurePosixPath
 
 from stagetools.deploy.layout import Layout
+from stagetools.deploy.limits import DISK
 from stagetools.deploy.shell import (
     Command,
     loosely,
@@ -100,6 +101,7 @@ def _script(layout: Layout, keep: str, to: str) -> str:
         env=layout.env_file,
         base=layout.fence,
         database=layout.database_name,
+        spare=DISK.reserve,
         keep=keep,
         to=to,
     )

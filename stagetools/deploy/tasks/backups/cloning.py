@@ -64,7 +64,7 @@ def clone(source: Session, target: Session, *, wait: float = 0) -> None:
         backing_up.set_up(one)
     serving = servers.look(target).release
     hook = steps.can_anonymise(target, serving)
-    _agree(source, target, hook=hook)
+    there = _agree(source, target, hook=hook)
     try:
         backing_up.backup(target)
     except StageError as error:
@@ -80,15 +80,15 @@ def clone(source: Session, target: Session, *, wait: float = 0) -> None:
                 remedy="Clone again.",
             )
         change = Clone(target, held[1], facts, source, held[0], until_copied)
-        change.hook = hook
+        change.hook, change.there = hook, there
         change.run(facts.release)
     target.terminal.conclude(
         f"{target.name} serves the data of {source.name}, as {change.name}."
     )
 
 
-def _agree(source: Session, target: Session, *, hook: bool) -> None:
-    """Say what would be replaced, by rows and bytes, and ask."""
+def _agree(source: Session, target: Session, *, hook: bool) -> steps.Stage:
+    """Say what would be replaced, by rows and bytes, and ask; what was said of the source."""
     there, here = steps.look(source), steps.look(target)
     _refuse_moved(target, here)
     _refuse_full(target, there)
@@ -107,6 +107,7 @@ def _agree(source: Session, target: Session, *, hook: bool) -> None:
         f" {source.name} ({size(there.contents.bytes)}, {size(there.uploads)}); a backup is"
         f" made first. {anonymised} Continue?"
     )
+    return there
 
 
 def _refuse_moved(target: Session, here: steps.Stage) -> None:
@@ -150,6 +151,7 @@ class Clone(FromBackup):
 
     why = "clone"
     hook = False
+    there: steps.Stage
 
     def __init__(
         self,
@@ -183,10 +185,12 @@ class Clone(FromBackup):
     def copy(self, step: Step) -> Outcome:
         """Bring database and uploads, which nobody changes by a deploy meanwhile."""
         preflight.refuse_running_commands(self.session)
-        self.found, self.live = steps.copy_database(self.from_, self.session, self.name)
+        self.found, self.live = steps.copy_database(
+            self.from_, self.session, self.name, self.there
+        )
         if not self.session.terminal.dry:
             self.refuse_others()
-        uploads = steps.copy_uploads(self.from_, self.session, self.name)
+        uploads = steps.copy_uploads(self.from_, self.session, self.name, self.there)
         self._let_source_go()
         return changed(f"{size(self.found.bytes)} of database and {uploads} came")
 

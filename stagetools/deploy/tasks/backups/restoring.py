@@ -200,7 +200,11 @@ class FromBackup(Restore):
         """Take the database into the directory of the release to come, and judge it."""
         preflight.refuse_running_commands(self.session)
         self.found, self.live = backup.take(
-            self.session, self.name, self.source.word, data=self.source.data
+            self.session,
+            self.name,
+            self.source.word,
+            data=self.source.data,
+            at_most=self.source.bytes,
         )
         if self.found.copied:  # the last that was sent before
             self.source = replace(self.source, at=self.found.copied)

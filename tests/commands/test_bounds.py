@@ -1,0 +1,226 @@
+"""What the scripts of backups take from others: no more than was said, and than there is room for."""
+
+import io
+import os
+import pwd
+import shutil
+import sqlite3
+import sys
+import tarfile
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from stagetools.deploy.backups import Backup
+from stagetools.deploy.commands.backup import repository, setup
+from stagetools.deploy.config import StageConfig
+from stagetools.deploy.host.site import Site
+from stagetools.deploy.limits import DISK
+from stagetools.deploy.shell import Secret
+from stagetools.deploy.steps import backup as steps
+from stagetools.deploy.steps import lost
+from stagetools.errors import StageError
+from tests.commands.machine import Machine
+
+RELEASE = "20260131-070000-0000000"
+# `docker run … --volume A:/live --volume B:/copy … python -I - WORD FILE FILE`, without a container
+DOCKER = f"""
+test "$1" = run || exit 0
+ls -l /proc/self/fd >>"$said.open"
+for word in "$@"; do
+  case $word in *:/live) live=${{word%:/live}} ;; *:/copy) copy=${{word%:/copy}} ;; esac
+done
+while test "$1" != -I; do shift; done
+shift 2
+for word; do shift; set -- "$@" "$(echo "$word" | sed "s,^/live,$live,; s,^/copy,$copy,")"; done
+exec {sys.executable} -I - "$@"
+"""
+# None is needed here, and restic takes a second to begin.
+RESTIC = """
+case "$*" in
+  *init*) mkdir -p repository && : >repository/config ;;
+  *"cat config"*) exit 0 ;;
+  *" backup "*) echo '{"data_added":5,"snapshot_id":"5c1438aa00"}' ;;
+  *--help*) echo --no-scan ;;
+esac
+"""
+
+
+@pytest.fixture
+def site(machine, layout) -> Machine:
+    """A server on which a release serves, with a database and backups."""
+    own = pwd.getpwuid(os.getuid()).pw_name
+    real = shutil.which("install")
+    machine.program(
+        "install",
+        f'case "$*" in *" -o "*) shift 5; exec {real} -d -o {own} "$@" ;; esac; exec {real} "$@"',
+    )
+    machine.patience = 120
+    machine.program("id", "echo 0")
+    machine.program("docker", DOCKER)
+    machine.program("restic", RESTIC)
+    machine.program("systemctl", "true")
+    machine.program("systemd-analyze", "true")
+    machine.at("/etc/systemd/system").mkdir(parents=True)
+    machine.at(layout.current).symlink_to(f"run/{RELEASE}.sock")
+    machine.at(layout.env_file).write_text('SECRET_KEY="k"\n')
+    machine.at(layout.media_dir / ".tmp").mkdir()
+    with closing(sqlite3.connect(database(machine, layout))) as live:
+        live.execute("CREATE TABLE entry (text)")
+        live.commit()
+    set_up(machine, layout)
+    return machine
+
+
+def database(machine: Machine, layout) -> Path:
+    return machine.at(layout.data_dir / layout.database_name)
+
+
+def set_up(machine: Machine, layout, to: str = "") -> Site:
+    config = StageConfig(stage_name="prod", backup=Backup(to=to))
+    made = Site(machine, layout, config)
+    steps.install(made, on_line=lambda line: None)
+    return made
+
+
+def tar(many: int) -> bytes:
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as archive:
+        member = tarfile.TarInfo("./upload")
+        member.size = many
+        archive.addfile(member, io.BytesIO(bytes(many)))
+    return made.getvalue()
+
+
+def full(machine: Machine) -> None:
+    """Nothing is free but a part of the reserve."""
+    free = DISK.reserve // 1024 - 1
+    machine.program(
+        "df", f"printf 'of\\nfs 99999999 0 {free} 1%% /\\n' | sed 's/of/head/'"
+    )
+
+
+# --- uploads and a database of another server -----------------------------------------------------
+
+
+def test_uploads_beyond_what_was_announced_are_not_taken_and_none_stays(
+    site, layout
+) -> None:
+    done = site.attempt(repository.receive(layout, "R9", at_most=10**6), tar(3 * 10**6))
+    assert done.returncode == 1
+    assert b"did not come whole: more comes than the 1000000 bytes" in done.stderr
+    assert not site.at(layout.media_copy("R9")).exists()
+    whole = tar(3 * 10**6)
+    done = site.attempt(repository.receive(layout, "R9", at_most=len(whole)), whole)
+    assert done.stdout == b"received=1\n", done.stderr
+
+
+def test_uploads_stop_where_the_disk_has_no_room_but_the_reserve(site, layout) -> None:
+    full(site)
+    done = site.attempt(repository.receive(layout, "R9", at_most=10**9), tar(3 * 10**6))
+    assert b"did not come whole: the disk has no more room" in done.stderr
+    assert not site.at(layout.media_copy("R9")).exists()
+
+
+def test_a_database_beyond_what_was_announced_is_not_taken_and_none_stays(
+    site, layout
+) -> None:
+    data = database(site, layout).read_bytes()
+    command = repository.take(layout, "R9", "-", at_most=len(data) - 1)
+    done = site.attempt(command, data)
+    assert b"The database did not come whole: more comes than" in done.stderr
+    assert not site.at(layout.data_copy("R9")).exists()
+    command = repository.take(layout, "R9", "-", at_most=len(data))
+    assert site.attempt(command, data).returncode == 0
+
+
+# --- what the site's own database may take ------------------------------------------------------
+
+
+def test_a_database_larger_than_the_disk_has_room_for_is_not_copied(
+    site, layout
+) -> None:
+    with database(site, layout).open("r+b") as file:
+        file.truncate(10**12)  # which takes no room itself
+    done = site.attempt(repository.make(layout))
+    assert b"it has 1000000000000 bytes, and the disk has room for" in done.stderr
+    assert not [line for line in site.said if line.startswith("docker run")]
+    done = site.attempt(repository.send_database(layout))
+    assert b"it has 1000000000000 bytes" in done.stderr
+
+
+def test_whoever_reads_a_database_has_limits_and_none_of_our_locks(
+    site, layout
+) -> None:
+    site.run(repository.make(layout))
+    ran = [line for line in site.said if line.startswith("docker run")]
+    assert [one.split(" -I - ")[1].split()[0] for one in ran] == ["copy", "judge"]
+    for one in ran:
+        assert "--memory 512m --memory-swap 512m --ulimit fsize=" in one
+        assert "--pids-limit 64" in one
+    held = (site.root / "said.open").read_text()
+    assert ".lock" not in held
+    assert "/vault/lock" not in held
+
+
+def test_a_database_that_takes_for_ever_is_told_and_lets_others_go_on(
+    site, layout
+) -> None:
+    script = site.at(setup.script_path(layout))
+    script.write_text(script.read_text().replace("most = 600}", "most = 1}"))
+    site.program("docker", 'test "$1" != run || exec sleep 60')
+    done = site.attempt(repository.make(layout))
+    assert b"to read it takes longer, or more memory, than" in done.stderr
+    of_docker = [line for line in site.said if line.startswith("docker")]
+    assert of_docker[-1] == "docker rm --force shop_prod-backup"
+
+
+def test_what_a_database_says_of_itself_is_bounded(site, layout) -> None:
+    site.program("docker", f'test "$1" != run || yes {"x" * 999} | head -c 90000000')
+    done = site.attempt(repository.count(layout))
+    assert done.returncode == 1
+    assert len(done.stderr) < 10**6
+
+
+# --- elsewhere -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("when", ["*cat*config*|*init*", "*copy*"])
+def test_a_place_that_complains_without_end_is_not_listened_to(
+    site, layout, when: str
+) -> None:
+    set_up(site, layout, to="sftp:keeper@host:/there")
+    site.program(
+        "restic", f'case "$*" in {when}) exec yes nonsense >&2 ;; esac\n{RESTIC}'
+    )
+    done = site.attempt(repository.make(layout))
+    assert done.returncode == 1
+    assert b"The backup is on the server, but" in done.stderr
+    assert len(done.stderr) < 10**6
+
+
+def test_a_lost_site_comes_to_no_server_without_room_for_it(site, layout) -> None:
+    at = set_up(site, layout, to=str(site.root / "elsewhere"))
+    site.at(layout.current).unlink()
+    site.program(
+        "restic",
+        f"""case "$*" in *snapshots*) echo '[{{"tags": ["database=5", "media={10**12 - 1}"],'
+        echo '"time": "2026-01-31T02:17:03Z", "id":"{"5c" * 32}"}}]' ;; esac\n{RESTIC}""",
+    )
+    key = site.run(repository.key(layout))
+    with pytest.raises(StageError, match="may need 2000000000013 bytes here"):
+        lost.fetch(at, Secret(key), {}, lambda line: None)
+    assert not [
+        line for line in site.said if line.startswith("restic") and " copy" in line
+    ]
+
+
+def test_units_that_run_by_themselves_have_a_limit(site) -> None:
+    for unit in site.at("/etc/systemd/system").glob("*.service"):
+        assert "MemoryMax=50%\nTasksMax=512\n" in unit.read_text()
+
+
+def test_the_reserve_is_the_one_that_is_told(site, layout) -> None:
+    script = site.at(setup.script_path(layout)).read_text()
+    assert f"spare={DISK.reserve}\n" in script
