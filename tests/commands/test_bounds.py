@@ -5,6 +5,7 @@ import os
 import pwd
 import shutil
 import sqlite3
+import subprocess
 import sys
 import tarfile
 from contextlib import closing
@@ -21,7 +22,7 @@ from stagetools.deploy.shell import Secret
 from stagetools.deploy.steps import backup as steps
 from stagetools.deploy.steps import lost
 from stagetools.errors import StageError
-from tests.commands.machine import Machine
+from tests.commands.machine import Machine, until
 
 RELEASE = "20260131-070000-0000000"
 # `docker run … --volume A:/live --volume B:/copy … python -I - WORD FILE FILE`, without a container
@@ -60,7 +61,7 @@ def site(machine, layout) -> Machine:
     machine.program("id", "echo 0")
     machine.program("docker", DOCKER)
     machine.program("restic", RESTIC)
-    machine.program("systemctl", "true")
+    machine.program("systemctl", "echo active")
     machine.program("systemd-analyze", "true")
     machine.at("/etc/systemd/system").mkdir(parents=True)
     machine.at(layout.current).symlink_to(f"run/{RELEASE}.sock")
@@ -198,6 +199,53 @@ def test_a_place_that_complains_without_end_is_not_listened_to(
     assert done.returncode == 1
     assert b"The backup is on the server, but" in done.stderr
     assert len(done.stderr) < 10**6
+
+
+def test_while_a_backup_is_sent_others_are_made_and_restored_and_sent_after_it(
+    site, layout
+) -> None:
+    at = set_up(site, layout, to="sftp:keeper@host:/there")
+    slow = site.root / "slow"
+    slow.touch()
+    site.program(
+        "restic",
+        f'case "$*" in *" copy "*) while test -e {slow}; do sleep 0.1; done ;; esac\n{RESTIC}',
+    )
+    words = ["sh", "-c", site.text(repository.make(layout))]
+    with subprocess.Popen(words, env=site.environment, stderr=subprocess.PIPE) as first:
+        until(lambda: any("repository --host" in one for one in site.said), 60)
+        assert steps.watch(at).backup.good  # it is on the server
+        (site.root / "said").unlink()
+        later = site.attempt(repository.make(layout, later=True))
+        assert (later.returncode, later.stderr) == (0, b"")
+        second = site.attempt(repository.make(layout))
+        assert b"An earlier backup is being sent to sftp:keeper" in second.stderr
+        assert second.returncode == 0
+        data = database(site, layout).read_bytes()
+        assert site.attempt(repository.take(layout, "R9", "-"), data).returncode == 0
+        while_sent = [one for one in site.said if one.startswith("restic")]
+        assert not [one for one in while_sent if "--remove-all" in one]
+        assert not [one for one in while_sent if " forget " in one]  # what is read
+        slow.unlink()
+        first.communicate(timeout=60)
+    assert first.returncode == 0
+    sent = [one for one in site.said if one.startswith("restic") and " copy " in one]
+    assert len(sent) == 1  # the first had begun before `said` was emptied
+    assert not site.at(layout.vault_dir / "unsent").exists()
+    assert steps.watch(at).troubles() == []
+
+
+def test_what_could_not_be_sent_is_told_and_sent_with_the_next(site, layout) -> None:
+    at = set_up(site, layout, to="sftp:keeper@host:/there")
+    site.program("restic", f'case "$*" in *" copy "*) exit 1 ;; esac\n{RESTIC}')
+    done = site.attempt(repository.make(layout))
+    assert b"but was not sent to sftp:keeper@host:/there." in done.stderr
+    seen = steps.watch(at)
+    assert seen.backup.good
+    assert "was not sent to" in seen.troubles()[0]
+    site.program("restic", RESTIC)
+    site.run(repository.make(layout))
+    assert steps.watch(at).troubles() == []
 
 
 def test_a_lost_site_comes_to_no_server_without_room_for_it(site, layout) -> None:

@@ -236,6 +236,7 @@ def test_both_locks_are_held_while_it_is_copied_and_taken_by_name(desk) -> None:
         < order.index("prod unlock")
         < order.index("qual database.manage")
     )
+    assert made.target.world.of("backup.repository.make")["later"]  # hours, elsewhere
     # its backup takes that lock itself, and a question is asked with none
     assert order.index("qual backup.repository.make") < order.index("prod lock")
 

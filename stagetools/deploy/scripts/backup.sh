@@ -2,7 +2,8 @@
 # An installation's backups, as its timers and `inv backup` make them. On the server its values
 # stand before this: dir name user home site releases media env base database spare keep to.
 #
-#   make KIND         one point in time: the database, the uploads, the environment
+#   make KIND [SECONDS [later]]  one point in time: the database, the uploads, the environment;
+#                     the next one that is made without `later` sends it elsewhere as well
 #   drill             read the latest one as if it were restored, and compare
 #   list, watch, key  what is there, how it stands, what opens it
 #   dump ID           a backup as a tar file
@@ -63,9 +64,9 @@ repository() { # one core at the most, and after everybody else
 # What a command complains of is bounded: a place elsewhere may talk without end, and a site can
 # have a million uploads that cannot be read. Whoever goes on then has nobody to talk to.
 tersely() {
-  { ended=$({ { "$@" 2>&1 >&3 3>&- 4>&- && ended=0 || ended=$?; echo "$ended" >&4; } |
+  { code=$({ { "$@" 2>&1 >&3 3>&- 4>&- && code=0 || code=$?; echo "$code" >&4; } |
     { head -c 65536 >&2; head -c 100000000 >/dev/null; }; } 4>&1); } 3>&1
-  return "${ended:-1}"
+  return "${code:-1}"
 }
 
 # --- the disk -----------------------------------------------------------------------------------
@@ -163,8 +164,22 @@ end() {
   ended=$(date +%s)
   if test "$1" = 0; then good=$ended said=''; else said=${said:-it ended with exit status $1}; fi
   record "$state.new"
-  inside rm -rf now drill sent
+  inside rm -rf now drill sent # what the lock guards
   test "$1" = 0 || test -z "${STAGETOOLS_TIMER:-}" || mail "$state" || true
+  exit "$1"
+}
+
+# The backup is made, and another one may be by the time that this is sent: that one's are the
+# state and the directories then, unless this fails.
+end_sending() {
+  trap - EXIT
+  if test "$1" != 0; then
+    good=$(sed -n 's/^good=//p' "$state" 2>/dev/null || true)
+    ended=$(date +%s) said=${said:-it ended with exit status $1}
+    : >"$vault/unsent"
+    record "$state.sending"
+    test -z "${STAGETOOLS_TIMER:-}" || mail "$state" || true
+  fi
   exit "$1"
 }
 
@@ -221,8 +236,8 @@ sqlite() {
         --memory 512m --memory-swap 512m --ulimit "fsize=$(room)" \
         --user "$(id -u "$user"):$(id -g "$user")" \
         --volume "$data:/live" ${1:+--volume "$inside/$1:/copy"} \
-        "$image" python -I - "$2" "$3" ${4:+"$4"} <"$dir/sqlite.py" 7>&- 9>&- && ended=0 || ended=$?
-      echo "ended=$ended"
+        "$image" python -I - "$2" "$3" ${4:+"$4"} <"$dir/sqlite.py" 7>&- 9>&- && code=0 || code=$?
+      echo "ended=$code"
     } | head -c 4000000
   )
   case $answer in
@@ -262,7 +277,9 @@ wrong() { # what it said is wrong, or nothing
 
 open_repository() { # and end the locks of a restic that was cut off: this is alone here
   test -s "$vault/key" || fail "The key of the backups is gone: $vault/key."
-  why=$(repository unlock --remove-all --quiet 2>&1 >/dev/null) || case $why in
+  all=--remove-all
+  ! is_sending || all='' # it has one that is not stale
+  why=$(repository unlock ${all:+"$all"} --quiet 2>&1 >/dev/null) || case $why in
     *"wrong password"*) fail "The key in $vault/key does not open the backups." ;;
     *) fail "The backups cannot be read: $why" ;;
   esac
@@ -296,8 +313,9 @@ make() {
     0 | 3) ;;
     *) fail "restic could not keep the backup: read its last lines." ;;
   esac
-  keep
-  send_elsewhere
+  is_sending || keep # it reads what would go; the next one does it
+  test -z "$to" || : >"$vault/unsent"
+  test -z "$to" || test "${3:-}" = later || send_elsewhere
   test "$status" = 0 || fail "Some uploads cannot be read by $user, and are not in the backup."
   printf '%s\n' "$summary" | sed -n "s/.*\"data_added\":\([0-9]*\),.*\"snapshot_id\":\"\([0-9a-f]\{8\}\).*/made=\2 database=${size% *} rows=${size#* } media=$size_of_uploads added=\1/p" || true
 }
@@ -381,8 +399,28 @@ elsewhere() {
   )
 }
 
+is_sending() { test -e "$vault/sending" && ! flock --nonblock "$vault/sending" true; }
+
+# It may take hours, in which others may make a backup, restore one, and drill: with a lock of its own.
+# Whoever finds that taken leaves a note, and the one who has it sends once more.
 send_elsewhere() {
-  test -n "$to" || return 0
+  exec 5>>"$vault/sending"
+  if ! flock --nonblock 5; then
+    echo "An earlier backup is being sent to $to; this one is on the server, and is sent after it." >&2
+    return 0
+  fi
+  ended=$(date +%s) good=$ended said=''
+  record "$state.new"
+  inside rm -rf now
+  trap 'end_sending $?' EXIT
+  exec 7>&-
+  while test -e "$vault/unsent"; do
+    rm -f "$vault/unsent"
+    send_all
+  done
+}
+
+send_all() {
   if ! why=$(opened); then
     case $why in
       *"wrong password"*) fail "The backup is on the server, but $to has another key. If that is of a lost server: inv remove, then inv deploy --restore." ;;
@@ -438,7 +476,7 @@ drill() {
   try_database repository ''
   uploads=$(sed -n 's/^media=//p' "$inside/drill/now/about")
   read_uploads || fail "The uploads in the backup $(short "$id") cannot be restored."
-  repository check --quiet >&2 || fail "The repository of the backups is damaged: read restic's last lines."
+  repository check --no-lock --quiet >&2 || fail "The repository of the backups is damaged: read restic's last lines."
   echo "$id $(date +%s)" >>"$vault/drilled"
   tail -n 200 "$vault/drilled" >"$vault/drilled.new"
   mv -T "$vault/drilled.new" "$vault/drilled"

@@ -38,7 +38,9 @@ done
 replica=$stages/$name/replica
 test ! -d "$replica" || sh -euc "$away" away "$replica" "$home/replica" "$name" "$name" "$project-replica"
 # A backup that somebody has begun by hand ends before the account goes that makes it.
-test ! -e "$home/vault/lock" || flock --wait 60 "$home/vault/lock" true || true
+for lock in lock sending; do
+  test ! -e "$home/vault/$lock" || flock --wait 60 "$home/vault/$lock" true || true
+done
 
 for link in "$web"/hosts/*; do
   test "$(readlink "$link" || true)" != "../sites/$name" || rm -f "$link"

@@ -104,9 +104,10 @@ def _readable(calendar: str) -> str:
     return f"every day at {time[:5]}, by the server's clock" if is_daily else calendar
 
 
-def make(site: Site, on_line: OnLine) -> Outcome:
-    """Make a backup now; what is in it."""
-    said = _asked(site, repository.make(site.layout), "made=", on_line)
+def make(site: Site, on_line: OnLine, *, later: bool = False) -> Outcome:
+    """Make a backup now; what is in it. `later`: the next one is to send it elsewhere."""
+    command = repository.make(site.layout, later=later)
+    said = _asked(site, command, "made=", on_line)
     parts = (
         f"{said['made']}: database {_size(said, 'database')} with {said['rows']} rows,"
         f" uploads {_size(said, 'media')}; {_size(said, 'added')} of it new"

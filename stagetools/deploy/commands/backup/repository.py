@@ -39,9 +39,10 @@ def _asked(layout: Layout, *words: object) -> Command:
 
 
 @named
-def make(layout: Layout) -> Command:
-    """Make a backup by hand."""
-    command = _asked(layout, "make", "hand", _PATIENCE)
+def make(layout: Layout, *, later: bool = False) -> Command:
+    """Make a backup by hand; `later` leaves it to the next one to send it elsewhere."""
+    words = ("later",) if later else ()
+    command = _asked(layout, "make", "hand", _PATIENCE, *words)
     return prints(command, "made=<backup> database=0 rows=0 media=0 added=0")
 
 

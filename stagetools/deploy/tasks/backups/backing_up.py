@@ -40,12 +40,15 @@ _LOOK = 16 * 10**6  # bytes between two looks at how much is free
 _MEDIA = re.compile(r"media(-\d{8}-\d{6}-[0-9a-z]+)?")
 
 
-def backup(session: Session) -> None:
-    """Make a backup now; set backups up first where they are not."""
+def backup(session: Session, *, later: bool = False) -> None:
+    """Make a backup now; set backups up first where they are not.
+
+    `later` is for a task that waits for it, and not for hours until it lies elsewhere, too.
+    """
     set_up(session)
     try:
         with session.terminal.step("Backup") as step:
-            step.end(steps.make(session, step.line))
+            step.end(steps.make(session, step.line, later=later))
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             "The backup may go on on the server: inv backups lists it once it is complete."

@@ -66,7 +66,7 @@ def clone(source: Session, target: Session, *, wait: float = 0) -> None:
     hook = steps.can_anonymise(target, serving)
     there = _agree(source, target, hook=hook)
     try:
-        backing_up.backup(target)
+        backing_up.backup(target, later=True)
     except StageError as error:
         error.untouched = error.untouched or f"{target.name} serves its own data."
         raise
