@@ -272,3 +272,47 @@ def test_a_backup_in_lines_fits_a_terminal_of_sixty_columns() -> None:
         "  last drill 2026-01-31 07:00",
     ]
     assert max(map(len, lines)) <= 60
+
+
+# --- what another stage's cache holds -----------------------------------------------------------
+
+
+CACHE = "CREATE TABLE {} (cache_key PRIMARY KEY, value, expires)"
+FILL = "INSERT INTO my_cache VALUES ('k', 'gASVpickle', '9999')"
+
+
+def with_cache(shop: Path, *more: str) -> Path:
+    with closing(sqlite3.connect(shop)) as made:
+        for text in (CACHE.format("my_cache"), FILL, *more):
+            made.execute(text)
+        made.commit()
+    return shop
+
+
+def test_a_clone_has_nothing_of_the_other_s_cache(shop) -> None:
+    """It holds pickles, and whoever reads one runs it."""
+    with_cache(shop, CACHE.format('"My other ""one"""').replace("value", "more, VALUE"))
+    said = ask("receive", shop)
+    assert said["tables"] == {
+        "My other \"one\"": 0, "django_migrations": 2, "entry": 300, "my_cache": 0,
+    }  # fmt: skip
+    assert b"gASVpickle" not in shop.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("sql", "said"),
+    [
+        (
+            "CREATE TRIGGER again AFTER INSERT ON entry BEGIN"
+            " INSERT INTO MY_CACHE VALUES (1, 2, 3); END",
+            "its trigger again names my_cache",
+        ),
+        (
+            "CREATE VIEW other AS SELECT 'k' cache_key, 'gASV' value, 9 expires",
+            "other is a view with the columns of a cache",
+        ),
+    ],
+)
+def test_nor_what_would_fill_it_again(shop, sql: str, said: str) -> None:
+    assert said in ask("receive", with_cache(shop, sql))["wrong"]
+    assert ask("settle", shop)["tables"]["my_cache"] == 1  # which a restore keeps

@@ -7,7 +7,7 @@
 #   drill             read the latest one as if it were restored, and compare
 #   list, watch, key  what is there, how it stands, what opens it
 #   dump ID           a backup as a tar file
-#   take RELEASE FROM a database directory for that release: from a backup, a kept copy, or `-`
+#   take RELEASE FROM a database directory for that release: from a backup, a kept copy, `-`, or `clone`
 #   uploads ID        bring back what `media` lacks of a backup's
 #   fetch             on a server in place of a lost one: the newest backup of those elsewhere
 #   revive RELEASE ID there, once that release is built: the database, where `data` is
@@ -577,7 +577,7 @@ take() { # RELEASE FROM [BYTES]
   install -d -o "$user" -g "$user" -m 0750 "$to"
   as find "$live/" -mindepth 1 -maxdepth 1 ! -name "$database*" -exec cp -a -t "$to" {} +
   case $2 in
-    -) put "$to/$database" "${3:-}" ;;
+    - | clone) put "$to/$database" "${3:-}" ;;
     at=*)
       test -f "$dir/replica/replica.sh" || fail "There is no replica on this server: inv deploy sets it up."
       of_moment "${2#at=}"
@@ -593,8 +593,9 @@ take() { # RELEASE FROM [BYTES]
       repository dump "$2" now/database.sqlite3 | put "$to/$database" "${3:-}"
       ;;
   esac
-  data=$to
-  found=$(sqlite '' settle "/live/$database") || fail "It cannot be restored: $(wrong "$found")"
+  data=$to word=settle
+  test "$2" != clone || word=receive
+  found=$(sqlite '' "$word" "/live/$database") || fail "It cannot be restored: $(wrong "$found")"
   data=$live
   now=$(sqlite '' count "/live/$database") || fail "The live database cannot be read: $(wrong "$now")"
   as sync "$to/$database"

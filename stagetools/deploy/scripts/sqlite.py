@@ -9,9 +9,11 @@ One line of JSON is printed; where something is wrong it is {"wrong": …}, and 
     count FILE               what does it hold?
     settle FILE              the same, once its log is part of it; it can be served then
     compare FILE MANIFEST    is it what was written down when it was copied?
+    receive FILE             `settle` what is another stage's, without what its cache holds
 """
 
 import json
+import re
 import sqlite3
 import sys
 import time
@@ -20,6 +22,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+_CACHE = {"cache_key", "value", "expires"}
 WAIT = 60  # seconds for a lock that the live database's writers hold
 
 
@@ -114,6 +117,60 @@ def settle(path: Path) -> dict[str, Any]:
     return judge(path, to_write=True)  # which leaves no empty log behind
 
 
+def receive(path: Path) -> dict[str, Any]:
+    """Django's database cache holds pickles, which are code to whoever reads them.
+
+    Its table has any name, and these columns; what writes into it is no part of Django's.
+    """
+    settle(path)
+    with closing(opened(path, to_write=True)) as database:
+        database.execute("PRAGMA secure_delete=ON")  # else a free page has the rows
+        for name, kind in caches(database):
+            if kind != "table":
+                raise Wrong(f"{name} is a {kind} with the columns of a cache")
+            refuse_triggers(database, name)
+            quoted = name.replace('"', '""')
+            database.execute(f'DELETE FROM "{quoted}"')  # noqa: S608
+            if counted(database, name):
+                raise Wrong(f"{name}, a cache, cannot be emptied")
+        database.commit()
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return judge(path, to_write=True)
+
+
+def caches(database: sqlite3.Connection) -> list[tuple[str, str]]:
+    """Tables and views from which django.core.cache.backends.db could read, each with its kind."""
+    names = database.execute(
+        "SELECT name, type FROM sqlite_schema WHERE type IN ('table', 'view')"
+    ).fetchall()
+    return [(name, kind) for name, kind in names if columns(database, name) >= _CACHE]
+
+
+def columns(database: sqlite3.Connection, name: str) -> set[str]:
+    try:
+        found = database.execute("SELECT name FROM pragma_table_xinfo(?)", (name,))
+        return {column.lower() for (column,) in found}
+    except (
+        sqlite3.OperationalError
+    ):  # a view of what is not there, an extension's table
+        return set()
+
+
+def refuse_triggers(database: sqlite3.Connection, name: str) -> None:
+    """One could fill it again later; whatever it does, it names the table."""
+    found = database.execute(
+        "SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'"
+    )
+    for trigger, sql in found:
+        if plain(name) in plain(sql):
+            raise Wrong(f"its trigger {trigger} names {name}, which is a cache")
+
+
+def plain(text: str) -> str:
+    """Without the quotes of a name, which may be written in several ways."""
+    return re.sub(r"[\"'`\[\]]", "", text).lower()
+
+
 def compare(path: Path, manifest: Path) -> dict[str, Any]:
     """Wrong where a table has other rows than were counted."""
     found, written = judge(path), json.loads(manifest.read_text())
@@ -132,6 +189,7 @@ WORDS: dict[str, Callable[..., dict[str, Any]]] = {
     "count": count,
     "settle": settle,
     "compare": compare,
+    "receive": receive,
 }
 
 

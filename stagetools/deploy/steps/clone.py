@@ -151,7 +151,7 @@ def copy_database(
     """
     sends = repository.send_database(source.layout)
     at_most = DISK.at_most(there.contents.bytes)
-    takes = repository.take(target.layout, release, "-", at_most=at_most)
+    takes = repository.take(target.layout, release, "clone", at_most=at_most)
     try:
         said = pass_on(source, sends, target, takes)
     except CommandFailed as error:

@@ -86,7 +86,8 @@ _EXAMPLE = '{"bytes": 0, "rows": 0, "made": 0, "migrations": [], "tables": {}}'
 def take(layout: Layout, release: str, source: str, *, at_most: int = 0) -> Command:
     """Leave the release a database directory whose database is what `source` names.
 
-    That is a backup, a copy in `backups/`, or `-` for standard input. What it holds is printed,
+    That is a backup, a copy in `backups/`, or `-` for standard input; `clone`, for another
+    stage's, which comes without what its cache holds. What it holds is printed,
     and what the live one does; fails with why where it could not be served, or has more bytes
     than that; 0 are as many as the disk has room for.
     """
