@@ -213,3 +213,52 @@ def test_one_that_is_about_to_come_is_refused_as_well(machine, layout) -> None:
     (site_of(machine, layout) / "arriving").write_text("192.0.2.1\n")
     assert refusal(machine, layout) == "arriving 192.0.2.1"
     assert refusal(machine, layout, moved=True) == "held"
+
+
+RELEASES = ("20260131-070000-old0000", "20260131-080000-new0000")
+
+
+@pytest.fixture
+def cut_off(machine, layout) -> None:
+    """A server whose restore was cut off between its switch and its end."""
+    old, new = RELEASES
+    machine.program(
+        "docker",
+        f'test "$1" != ps || case "$*" in *oneoff=False*) printf "c1 {old}\\nc2 {new}\\n" ;; esac',
+    )
+    live = machine.at(layout.data_copy(new))
+    live.mkdir()
+    (live / layout.database_name).write_text("restored")
+    (machine.at(layout.data_dir) / layout.database_name).write_text("from before")
+    env = f"STAGETOOLS_DATA={layout.data_copy(new)}\n"
+    (machine.at(layout.releases_dir) / f"{new}.env").write_text(
+        env.replace("/home", f"{machine.root}/home")
+    )
+    (machine.at(layout.releases_dir) / f"{new}.json").write_text("{}")
+    machine.at(layout.current).symlink_to(f"run/{new}.sock")
+
+
+def test_what_was_cut_off_after_its_switch_is_ended_by_the_next_task(
+    machine, layout, cut_off
+) -> None:
+    with held(machine, layout) as holder:
+        assert holder.first_line() == "held"
+        [kept] = machine.at(layout.backups_dir).glob("replaced-*-data.sqlite3")
+        assert kept.read_text() == "from before"
+        data = machine.at(layout.data_dir)
+        assert str(data.readlink()) == layout.data_copy(RELEASES[1]).name
+        assert (data / layout.database_name).read_text() == "restored"
+        assert [one for one in machine.said if "docker rm" in one and " c" in one] == [
+            "docker rm --force c1"
+        ]
+
+
+def test_and_nothing_is_where_all_was_well(machine, layout, cut_off) -> None:
+    with held(machine, layout) as holder:
+        holder.first_line()
+    said = len(machine.said)
+    before = sorted(machine.at(layout.backups_dir).iterdir())
+    with held(machine, layout) as holder:
+        holder.first_line()
+        assert sorted(machine.at(layout.backups_dir).iterdir()) == before
+        assert not [one for one in machine.said[said:] if "docker stop" in one]

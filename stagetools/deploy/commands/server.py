@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from stagetools.deploy.commands.backup import replica
 from stagetools.deploy.layout import LAYOUT, PROXY_DIR, Layout
 from stagetools.deploy.limits import LOCK
 from stagetools.deploy.shell import (
@@ -12,6 +13,7 @@ from stagetools.deploy.shell import (
     prints,
     script,
     script_file,
+    script_text,
     sh,
 )
 
@@ -127,6 +129,10 @@ def hold_lock(
         f"{layout.system.container}-database",
         layout.system.user,
         "yes" if moved else "",
+        layout.database_name,
+        layout.backups_dir,
+        replica.script_path(layout),
+        script_text("as_account.sh") + script_text("retire.sh"),
         interpreter="bash",
         after="adopt_uploads.sh",
     )

@@ -2,7 +2,7 @@
 # shellcheck disable=SC2016
 # Hold an installation's lock while its client is heard from, and undo what it leaves half done.
 #
-# hold_lock.sh BASE WHO SILENCE WAIT TOKEN HOME SITE CONTAINER USER [MOVED]
+# hold_lock.sh BASE WHO SILENCE WAIT TOKEN HOME SITE CONTAINER USER MOVED DATABASE BACKUPS REPLICA RETIRE
 #
 # A site that has moved to another server is refused without MOVED, for here lies an old database;
 # and one that is about to come here, for an empty one would serve in its place.
@@ -14,7 +14,8 @@
 # A client that is gone ends this process's standard input. A dropped network ends nothing by
 # itself, so SILENCE seconds without a line, or a byte of an upload, count as gone, too.
 set -eu
-base=$1 who=$2 silence=$3 wait=$4 token=$5 home=$6 site=$7 container=$8 user=$9 moved=${10:-}
+base=$1 who=$2 silence=$3 wait=$4 token=$5 home=$6 site=$7 container=$8 user=$9 moved=${10}
+database=${11} backups=${12} replica=${13} retire=${14} # the last one is as_account.sh and retire.sh
 patience=30 # seconds for a command of a task that is gone
 
 take_lock() {
@@ -49,6 +50,25 @@ recover() {
     rm -f -- "$site/run/"*.held 2>/dev/null || true
   fi
   forget_unserved || true
+  retire_replaced || true
+}
+
+# Between a switch to another database and its end somebody was cut off: the release from before
+# goes, and its database is kept, before a later task takes it for one of no use.
+retire_replaced() {
+  local serving live id its
+  serving=$(readlink "$site/current.sock" || true)
+  serving=${serving#run/} serving=${serving%.sock}
+  live=$(sed -n 's/^STAGETOOLS_DATA=//p' "$home/releases/$serving.env" 2>/dev/null || true)
+  test -n "$live" && test -d "$live" && test -d "$home/data" || return 0
+  test "$(readlink -f "$home/data")" != "$(readlink -f "$live")" || return 0
+  docker ps --all --filter "label=com.docker.compose.project=${container%-database}" \
+    --filter label=com.docker.compose.oneoff=False --format '{{.ID}} {{.Label "stagetools.release"}}' |
+    while read -r id its; do
+      test "$its" != "$serving" || continue
+      docker stop --time 10 "$id" >/dev/null && docker rm --force "$id" >/dev/null || true
+    done
+  sh -euc "$retire" retire "$user" "$home" "$live" "$database" "$backups" "$replica"
 }
 
 # What was to lead visitors on to another server, and the site stayed (leave.sh).
