@@ -241,6 +241,31 @@ def test_a_restore_that_fails_after_all_says_why(site, layout) -> None:
     assert done.stderr.splitlines()[-1].strip() == "no space left on device"
 
 
+def test_its_server_is_met_as_the_account_and_not_listened_to_without_end(
+    site, layout
+) -> None:
+    """What a hostile one can do to an ssh that talks to it, it does to nobody but the account."""
+    for name in ("chown", "systemctl"):
+        site.program(name, "exit 0")
+    site.program("ssh-keygen", 'for last; do :; done; touch "$last" "$last.pub"')
+    site.program("timeout", 'shift; exec "$@"')
+    site.program(
+        "ssh",
+        'echo "[host]:22 ssh-ed25519 AAAA" >met/known; head -c 300000 /dev/zero | tr "\\0" x >&2',
+    )
+    site.at("/etc/systemd/system").mkdir(parents=True)
+    (site.root / "ltx").write_text(LTX)
+    url = "sftp://keeper@host/folder"
+    command = replica.install(layout, url, host="keeper@host", port=22)
+    site.attempt(command)
+    own = site.at(replica.own_dir(layout))
+    assert (own / "host_key").read_text() == "ssh-ed25519 AAAA\n"
+    met = [line for line in site.said if line.startswith("setpriv") and " ssh " in line]
+    assert met
+    assert "--reuid shop_prod" in met[0]
+    assert "-i ssh_key" in met[0]
+
+
 @pytest.mark.parametrize("url", [URL, "s3://other/shop"])
 def test_a_place_that_is_away_ends_no_replica_that_goes_there(
     site, layout, url: str

@@ -6,6 +6,7 @@ dir=$1 user=$2 name=$3 url=$4 digest=$5 directory=$6 host=$7 port=$8 unreached=$
 shift 10
 umask 022
 units=/etc/systemd/system unit=stagetools-replica-$name
+as() { setpriv --reuid "$user" --regid "$user" --clear-groups --inh-caps=-all -- "$@"; }
 put() { # what comes, whole or not at all
   cat >"$1.new"
   mv -T "$1.new" "$1"
@@ -54,16 +55,25 @@ reach() {
 # which Litestream will ask for: its kinds stand here in the order in which Go tries them. One
 # connection alone tells whether the server knows us, too: many that fail take us for an attacker.
 meet() {
+  # as the account, with what root alone may enter below its feet: what a hostile server can do to
+  # an ssh that talks to it, it does to the account, and what that has met is read as the account
+  met=$dir/files/met
+  rm -rf -- "$met"
+  install -d -o "$user" -g "$user" -m 0700 "$met"
   ecdsa="ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521"
   for kinds in "$ecdsa,rsa-sha2-512,rsa-sha2-256,ssh-ed25519" ssh-ed25519; do
-    rm -f "$dir/known" "$dir/host_key"
-    answers=yes
-    said=$(timeout 60 ssh -F none -i "$dir/files/ssh_key" -p "$port" -o BatchMode=yes \
-      -o IdentitiesOnly=yes -o ConnectTimeout=20 -o StrictHostKeyChecking=accept-new \
-      -o UserKnownHostsFile="$dir/known" -o GlobalKnownHostsFile=/dev/null -o HashKnownHosts=no \
-      -o HostKeyAlgorithms="$kinds" -s -- "$host" sftp </dev/null 2>&1 >/dev/null) || answers=no
-    test -s "$dir/known" || return 1
-    awk '{print $2, $3}' "$dir/known" | put "$dir/host_key"
+    rm -f "$dir/host_key"
+    # bounded, for a server may talk without end
+    said=$(cd "$dir/files" && as rm -f met/known && {
+      as timeout 60 ssh -F none -i ssh_key -p "$port" -o BatchMode=yes \
+        -o IdentitiesOnly=yes -o ConnectTimeout=20 -o StrictHostKeyChecking=accept-new \
+        -o UserKnownHostsFile=met/known -o GlobalKnownHostsFile=/dev/null -o HashKnownHosts=no \
+        -o HostKeyAlgorithms="$kinds" -s -- "$host" sftp </dev/null 2>&1 >/dev/null && echo answers=yes
+    } | head -c 65536)
+    case $said in *answers=yes) answers=yes ;; *) answers=no ;; esac
+    (cd "$dir/files" && as head -c 10000 met/known 2>/dev/null) |
+      awk 'NR == 1 {print $2, $3}' | put "$dir/host_key"
+    test -s "$dir/host_key" || return 1
     test "$answers" = yes || return 1
     if reach; then return; fi
     case $said in *"host key mismatch"*) ;; *) return 1 ;; esac
