@@ -197,7 +197,7 @@ def test_it_goes_from_one_connection_to_the_other(desk) -> None:
     made.clone()
     sent = made.target.world.sent
     assert sent["backup.repository.take"] == b"SQLite format 3 and more"
-    assert made.target.world.of("backup.repository.take")["source"] == "-"
+    assert made.target.world.of("backup.repository.take")["source"] == "clone"
     assert sent["backup.repository.receive"] == b"a tar file"
 
 
@@ -309,6 +309,31 @@ def test_nothing_is_replaced_unless_the_answer_is_yes(desk) -> None:
     assert "will be replaced" in refused(made).what
     assert "qual lock" not in made.order
     assert "backup.repository.make" not in made.target.world.names
+
+
+@pytest.mark.parametrize("of", ["source", "target"])
+def test_a_server_of_an_older_version_is_made_ready_only_if_the_answer_is_yes(
+    desk, of: str
+) -> None:
+    for yes in (False, True):
+        made = desk(yes=yes)
+        scene = getattr(made, of)
+        made.source.session.terminal.yes = yes
+        world = scene.world
+        world.facts = replace(world.facts, backups="", overlays="of 0.1.0")
+        world.script["backup.setup.install"] = "key\n"
+        setting_up = {
+            "compose.write_overlays",
+            "server.ensure_account",
+            "backup.setup.install",
+        }
+        if not yes:
+            assert "A clone needs the backups of shop_" in refused(made).what
+            assert not setting_up & set(world.names)
+        else:
+            made.clone()
+            assert setting_up <= set(world.names)
+            assert scene.steps[:2] == ["Account", "Backups"]
 
 
 def test_a_newer_schema_is_refused_before_the_uploads_come(desk) -> None:

@@ -11,6 +11,7 @@ from stagetools.deploy.commands import data
 from stagetools.deploy.console.terminal import Step
 from stagetools.deploy.facts import Facts
 from stagetools.deploy.outcome import Outcome, changed, size, unchanged
+from stagetools.deploy.steps import backup as backups
 from stagetools.deploy.steps import clone as steps
 from stagetools.deploy.steps import database, lock, preflight, release
 from stagetools.deploy.steps import server as servers
@@ -61,7 +62,7 @@ def refuse(source: str, target: str, here: System) -> None:
 def clone(source: Session, target: Session, *, wait: float = 0) -> None:
     """Serve a copy of the source's data as the target, whose own are kept in a backup."""
     for one in (source, target):
-        backing_up.set_up(one)
+        _set_up(one)
     serving = servers.look(target).release
     hook = steps.can_anonymise(target, serving)
     there = _agree(source, target, hook=hook)
@@ -85,6 +86,34 @@ def clone(source: Session, target: Session, *, wait: float = 0) -> None:
     target.terminal.conclude(
         f"{target.name} serves the data of {source.name}, as {change.name}."
     )
+
+
+def _set_up(one: Session) -> None:
+    """What copies the data is part of the backups; a server of an older version lacks that.
+
+    Nobody has asked to have anything set up there, on production perhaps.
+    """
+    facts = servers.look(one)
+    is_prepared = servers.is_prepared(facts)
+    if facts.release and is_prepared and backups.is_set_up(one, facts):
+        return
+    if facts.release:
+        one.terminal.agree(
+            f"A clone needs the backups of {one.name} on {one.host.address} as this version"
+            " and deploy.toml have them: restic, a key, and a timer that makes one each"
+            " night. They are set up now; what serves is not touched. Continue?"
+        )
+    if facts.release and not is_prepared:
+        _prepare(one)
+    backing_up.set_up(one)
+
+
+def _prepare(one: Session) -> None:
+    with (
+        locked(one, "prepares a clone") as held,
+        one.terminal.step("Account") as step,
+    ):
+        step.end(servers.ensure_account(one.under(held)))
 
 
 def _agree(source: Session, target: Session, *, hook: bool) -> steps.Stage:
