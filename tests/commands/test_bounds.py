@@ -1,5 +1,6 @@
 """What the scripts of backups take from others: no more than was said, and than there is room for."""
 
+import fcntl
 import io
 import os
 import pwd
@@ -201,6 +202,11 @@ def test_a_place_that_complains_without_end_is_not_listened_to(
     assert len(done.stderr) < 10**6
 
 
+def copies(site: Machine) -> list[str]:
+    """What was sent elsewhere, each time."""
+    return [one for one in site.said if one.startswith("restic") and " copy " in one]
+
+
 def test_while_a_backup_is_sent_others_are_made_and_restored_and_sent_after_it(
     site, layout
 ) -> None:
@@ -213,9 +219,9 @@ def test_while_a_backup_is_sent_others_are_made_and_restored_and_sent_after_it(
     )
     words = ["sh", "-c", site.text(repository.make(layout))]
     with subprocess.Popen(words, env=site.environment, stderr=subprocess.PIPE) as first:
-        until(lambda: any("repository --host" in one for one in site.said), 60)
+        until(lambda: bool(copies(site)), 60)
         assert steps.watch(at).backup.good  # it is on the server
-        (site.root / "said").unlink()
+        said = len(site.said)
         later = site.attempt(repository.make(layout, later=True))
         assert (later.returncode, later.stderr) == (0, b"")
         second = site.attempt(repository.make(layout))
@@ -223,14 +229,13 @@ def test_while_a_backup_is_sent_others_are_made_and_restored_and_sent_after_it(
         assert second.returncode == 0
         data = database(site, layout).read_bytes()
         assert site.attempt(repository.take(layout, "R9", "-"), data).returncode == 0
-        while_sent = [one for one in site.said if one.startswith("restic")]
+        while_sent = [one for one in site.said[said:] if one.startswith("restic")]
         assert not [one for one in while_sent if "--remove-all" in one]
         assert not [one for one in while_sent if " forget " in one]  # what is read
         slow.unlink()
         first.communicate(timeout=60)
     assert first.returncode == 0
-    sent = [one for one in site.said if one.startswith("restic") and " copy " in one]
-    assert len(sent) == 1  # the first had begun before `said` was emptied
+    assert len(copies(site)) == 2
     assert not site.at(layout.vault_dir / "unsent").exists()
     assert steps.watch(at).troubles() == []
 
@@ -254,7 +259,7 @@ def test_a_lost_site_comes_to_no_server_without_room_for_it(site, layout) -> Non
     site.program(
         "restic",
         f"""case "$*" in *snapshots*) echo '[{{"tags": ["database=5", "media={10**12 - 1}"],'
-        echo '"time": "2026-01-31T02:17:03Z", "id":"{"5c" * 32}"}}]' ;; esac\n{RESTIC}""",
+        echo '"time":"2026-01-31T02:17:03Z", "id":"{"5c" * 32}"}}]' ;; esac\n{RESTIC}""",
     )
     key = site.run(repository.key(layout))
     with pytest.raises(StageError, match="may need 2000000000013 bytes here"):
@@ -272,3 +277,18 @@ def test_units_that_run_by_themselves_have_a_limit(site) -> None:
 def test_the_reserve_is_the_one_that_is_told(site, layout) -> None:
     script = site.at(setup.script_path(layout)).read_text()
     assert f"spare={DISK.reserve}\n" in script
+
+
+def test_a_drill_does_not_read_elsewhere_what_is_being_sent(site, layout) -> None:
+    set_up(site, layout, to="sftp:keeper@host:/there")
+    functions = site.at(setup.script_path(layout)).read_text().split("what=$1")[0]
+    sends = site.at(layout.vault_dir / "sending")
+    with sends.open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        done = subprocess.run(
+            ["sh", "-c", f"{functions}\ndrill_elsewhere 0"],
+            env=site.environment, capture_output=True, check=False,
+        )  # fmt: skip
+    assert b"what lies there is read by the next drill" in done.stderr
+    assert done.returncode == 0
+    assert not [line for line in site.said if "check" in line]

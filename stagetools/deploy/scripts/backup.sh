@@ -499,6 +499,11 @@ try_database() { # PROGRAM WHERE
 # Other disks decay by themselves. Of what lies elsewhere the newest database is read as if it were
 # restored, and a thirteenth of all files: in a quarter of a year each of them was.
 drill_elsewhere() {
+  exec 5>>"$vault/sending" # who sends removes old ones there, too
+  if ! flock --wait "${1:-3600}" 5; then
+    echo "A backup is being sent to $to: what lies there is read by the next drill." >&2
+    return 0
+  fi
   why=$(opened --no-lock) || fail "The backups on the server are sound, but $to cannot be read: $(printf '%s' "$why" | tail -n 1)"
   id=$(remote snapshots --json --no-lock --host "$name" | newest)
   test -n "$id" || fail "The backups on the server are sound, but $to has none of $name yet."
