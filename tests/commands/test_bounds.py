@@ -118,6 +118,37 @@ def test_uploads_beyond_what_was_announced_are_not_taken_and_none_stays(
     assert done.stdout == b"received=1\n", done.stderr
 
 
+def test_links_that_another_server_sends_lead_nowhere(site, layout) -> None:
+    """A site would serve what they lead to: its environment is in /proc/self/environ."""
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as archive:
+        for name in ("./a", "./b/deep"):
+            link = tarfile.TarInfo(name)
+            link.type, link.linkname = tarfile.SYMTYPE, "/proc/self/environ"
+            archive.addfile(link)
+        pipe = tarfile.TarInfo("./pipe")
+        pipe.type = tarfile.FIFOTYPE
+        archive.addfile(pipe)
+    command = repository.receive(layout, "R9", at_most=10**6)
+    assert site.attempt(command, made.getvalue()).returncode == 0
+    there = site.at(layout.media_copy("R9"))
+    assert not [
+        path for path in there.rglob("*") if not path.is_dir() or path.is_symlink()
+    ]
+
+
+def test_what_lies_beside_the_database_is_copied_only_where_it_fits(
+    site, layout
+) -> None:
+    (site.at(layout.data_dir) / "beside").write_bytes(os.urandom(3_000_000))
+    free = (DISK.reserve + 2_000_000) // 1024
+    site.program("df", f"printf 'head\\nfs 99999999 0 {free} 1%% /\\n'")
+    data = database(site, layout).read_bytes()
+    done = site.attempt(repository.take(layout, "R9", "-"), data)
+    assert b"What lies beside the database in" in done.stderr
+    assert not site.at(layout.data_copy("R9")).exists()
+
+
 def test_uploads_stop_where_the_disk_has_no_room_but_the_reserve(site, layout) -> None:
     full(site)
     done = site.attempt(repository.receive(layout, "R9", at_most=10**9), tar(3 * 10**6))

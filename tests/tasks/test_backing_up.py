@@ -224,3 +224,22 @@ def test_a_disk_that_others_fill_meanwhile_keeps_its_reserve(
     with pytest.raises(StageError, match="cannot be written: No space left on device"):
         backing_up.download(desk(dump=tar(FILES)).session, str(tmp_path), "latest")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["gz", "nothing"])
+def test_what_is_no_plain_tar_file_is_no_backup(desk, tmp_path, kind: str) -> None:
+    """A compressed one could become anything."""
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w:gz") as archive:
+        archive.addfile(tarfile.TarInfo("now/environment"))
+    dump = made.getvalue().decode("latin-1") if kind == "gz" else "x" * 2000
+    with pytest.raises(StageError, match="what came is no backup"):
+        backing_up.download(desk(dump=dump).session, str(tmp_path), "latest")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("when", ["99999999999999999", "nan", "1e400"])
+def test_a_file_from_no_year_hides_no_backup(desk, when: str) -> None:
+    scene = desk(listed=LISTED.replace("1769700000.5", when))
+    backing_up.backups(scene.session)
+    assert "before-R2  1970-01-01" in scene.output.getvalue()

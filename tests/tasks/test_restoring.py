@@ -362,3 +362,14 @@ def test_what_is_no_database_is_not_sent(desk, file, how: str, said: str) -> Non
 def test_contents_are_read_as_the_script_writes_them() -> None:
     seen = backup.Contents.parse(contents(entry=5))
     assert (seen.tables, seen.migrations) == ({"entry": 5}, tuple(KNOWN))
+
+
+def test_what_a_database_calls_itself_fills_no_screen() -> None:
+    many = [f"shop.{number:04}{'x' * 9000}" for number in range(1, 500)]
+    with pytest.raises(StageError) as caught:
+        restoring.refuse_others("it", many, ["shop.0001"])
+    assert len(caught.value.what) < 2000
+    assert caught.value.what.endswith(", 489 more.")
+    contents_ = backup.Contents(bytes=1, tables={"x" * 9000: 5}, migrations=())
+    [line] = restoring.differences(contents_, replace(contents_, tables={}))
+    assert len(line) < 200

@@ -489,8 +489,9 @@ drill() {
 try_database() { # PROGRAM WHERE
   inside rm -rf drill
   inside mkdir drill
-  "$1" dump --archive tar "$id" now | inside tar -x -C drill ||
-    fail "The backup $(short "$id")$2 cannot be read."
+  "$1" dump --archive tar "$id" now | flow "$(room)" | inside tar -x -C drill ||
+    test -e "$vault/stopped" || fail "The backup $(short "$id")$2 cannot be read."
+  test ! -e "$vault/stopped" || fail "The backup $(short "$id")$2 could not be read: $(stopped)"
   data=$inside/drill/now # the live one is no part of this
   found=$(sqlite drill/now compare /copy/database.sqlite3 /copy/manifest.json) ||
     fail "The database in the backup $(short "$id")$2 cannot be restored: $(wrong "$found")"
@@ -580,7 +581,10 @@ take() { # RELEASE FROM [BYTES]
   trap 'exit 143' TERM HUP INT
   rm -rf -- "$to"
   install -d -o "$user" -g "$user" -m 0750 "$to"
-  as find "$live/" -mindepth 1 -maxdepth 1 ! -name "$database*" -exec cp -a -t "$to" {} +
+  beside=$(as timeout 600 du -sk --exclude "$database*" -- "$live" | cut -f1)
+  test "$((${beside:-0} * 1024))" -le "$(room)" ||
+    fail "What lies beside the database in $live has $beside kB, and the disk no room for a copy."
+  as timeout 3600 find "$live/" -mindepth 1 -maxdepth 1 ! -name "$database*" -exec cp -a -t "$to" {} +
   case $2 in
     - | clone) put "$to/$database" "${3:-}" ;;
     at=*)
@@ -841,6 +845,8 @@ receive() { # RELEASE BYTES
   flow "$2" | as tar -x -C "$to" --no-same-owner || test -e "$vault/stopped" ||
     fail "The uploads could not be written."
   test ! -e "$vault/stopped" || fail "The uploads did not come whole: $(stopped)"
+  # `send` leaves links out; a server that is not ours may not, and a site would serve what they lead to
+  as find "$to/" -mindepth 1 ! -type f ! -type d -delete
   as find "$to" -type f -exec sync -- {} +
   echo "received=$(as find "$to" -type f -printf . | wc -c)"
 }

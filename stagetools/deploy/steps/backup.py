@@ -187,7 +187,11 @@ def backups_in(said: str, drilled: Mapping[str, datetime] | None = None) -> list
 
 
 def _time(seconds: str) -> datetime:
-    return datetime.fromtimestamp(int(float(seconds)), UTC)
+    """Of a file's, which a command of the site's can set to anything, 1970 in the worst case."""
+    try:
+        return datetime.fromtimestamp(int(float(seconds)), UTC)
+    except (ValueError, OverflowError, OSError):
+        return datetime.fromtimestamp(0, UTC)
 
 
 def _kept(length: str, at: str, file: str) -> Entry:

@@ -133,6 +133,11 @@ def download(session: Session, folder: str, what: str) -> None:
                     f"Download: {to} cannot be written: {error.strerror}.",
                     remedy="Make room there, or name another directory.",
                 ) from error
+            except tarfile.TarError as error:
+                raise StageError(
+                    f"Download: what came is no backup: {error}. It was removed.",
+                    remedy="inv backup --verify says whether the latest one is whole.",
+                ) from error
             step.outcome = f"{counted(many, 'file')} in {to}"
 
 
@@ -194,7 +199,8 @@ def _unpacked(session: Session, one: steps.Entry, to: Path) -> int:
             file.seek(0)
             part.mkdir(mode=0o700)
             budget = _Budget(part, one.bytes)
-            with tarfile.open(fileobj=file) as archive:
+            # nothing compressed: what comes is bounded, and what became of it would not be
+            with tarfile.open(fileobj=file, mode="r:") as archive:
                 many = sum(_unpack(archive, each, part, budget) for each in archive)
         part.rename(to)
     finally:
@@ -225,8 +231,10 @@ def _unpack(
 
 def leads_away(part: str, *, on_windows: bool = os.name == "nt") -> bool:
     """Whether a part of a path leaves its directory."""
-    return part == ".." or (
-        on_windows and bool(re.search(r"[\\:]|[^ -\U0010ffff]", part))
+    return (
+        part == ".."
+        or "\0" in part
+        or (on_windows and bool(re.search(r"[\\:]|[^ -\U0010ffff]", part)))
     )
 
 

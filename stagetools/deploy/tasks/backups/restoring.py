@@ -33,6 +33,8 @@ __all__ = [
 ]
 
 _COPIES = 2  # of the database: as it arrives, and what migrations write
+_FEW = 10  # names of migrations or apps in a sentence
+_LONG = 80  # characters of a name
 _SHOWN = 20  # tables whose rows would be others, at the most
 _SAME = "every table has as many rows now as then, though not the same ones perhaps"
 _MAGIC = b"SQLite format 3\0"
@@ -265,7 +267,7 @@ def refuse_others(
         )
     if newer := _newer(found, known):
         raise StageError(
-            f"{name} has migrations that the release does not know: {', '.join(newer)}.",
+            f"{name} has migrations that the release does not know: {_few(newer)}.",
             remedy=remedy
             or "Deploy the release that brought them first, then restore.",
         )
@@ -280,7 +282,7 @@ def _of_another_project(
     there, ours, now = _apps(found), _apps(known), _apps(live)
     missing, foreign = sorted((now & ours) - there), sorted(there - ours - now)
     if missing and foreign:
-        return f"it has {', '.join(foreign)}, and lacks {', '.join(missing)}"
+        return f"it has {_few(foreign)}, and lacks {_few(missing)}"
     return ""
 
 
@@ -300,6 +302,17 @@ def _newer(found: Sequence[str], known: Sequence[str]) -> list[str]:
     return unknown
 
 
+def _few(names: Sequence[str]) -> str:
+    """What a database says of itself may be of any length."""
+    shown = [_short(one) for one in names[:_FEW]]
+    more = len(names) - len(shown)
+    return ", ".join([*shown, f"{more} more"] if more else shown)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _LONG else f"{name[:_LONG]}…"
+
+
 def _apps(names: Sequence[str]) -> set[str]:
     return {name.partition(".")[0] for name in names}
 
@@ -313,7 +326,7 @@ def differences(
     others = [one for one in changes if one[0] != one[1]]
     others.sort(key=lambda one: (one[1] or 0) - (one[0] or 0))
     lines = [
-        f"{name}: {_rows(now)} now, {_rows(other)} {then}"
+        f"{_short(name)}: {_rows(now)} now, {_rows(other)} {then}"
         for now, other, name in others[:_SHOWN]
     ]
     more = len(others) - _SHOWN
