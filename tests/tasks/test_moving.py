@@ -66,7 +66,7 @@ def move(layout, config, ready, deployed, tmp_path, monkeypatch):
         held = contents(entry=100)
         here = {
             "backup.repository.sent": held,
-            "backup.repository.count": f"live={held}\nuploads=5\nmoved=\n",
+            "backup.repository.count": f"live={held}\nuploads=5\nfiles=2\nmoved=\n",
             "backup.repository.files": "5 1.0 a b\x007 2.0 c\x00",
             "backup.repository.key": "k3y",
         } | (old or {})
