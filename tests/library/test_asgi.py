@@ -4,6 +4,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import unix_connect
 
+from tests.cases import one_fast
 from tests.library.sites import GUNICORN, Site
 
 SERVERS = {
@@ -48,7 +49,7 @@ async def lifespan_application(scope, receive, send):
 '''
 
 
-@pytest.fixture(params=list(SERVERS))
+@pytest.fixture(params=one_fast(SERVERS))
 def words(request: pytest.FixtureRequest) -> tuple[str, ...]:
     return SERVERS[request.param]
 

@@ -29,7 +29,7 @@ def test_the_library_keeps_its_promises_on_this_django(version: str) -> None:
         f"pip install -q 'django~={version}.0' {TOOLS};"
         "mkdir /tmp/copy; cd /tmp/copy;"
         "tar -C /repository --exclude=./.venv --exclude=./.git -c . | tar -x;"
-        "python -m pytest -q -n2 -p no:cacheprovider -m 'not slow' tests/library"
+        "python -m pytest -q -n2 -p no:cacheprovider tests/library"
     )
     mount = f"{REPOSITORY}:/repository:ro"
     image = "python:3.13-slim"

@@ -161,6 +161,7 @@ def test_a_policy_is_only_reported_until_somebody_sets_one(wrapped):
     assert "CONTENT_SECURITY_POLICY" not in wrapped
 
 
+@pytest.mark.slow
 def test_production_starts_with_the_plain_project_too(plain):
     wrapped = settings_of(plain)
     assert wrapped["ROOT_URLCONF"] == "shop.urls"

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.cases import one_fast
+
 ROOT = Path(__file__).resolve().parents[2]
 PRODUCTION = {
     "STAGETOOLS_SYSTEM": "mysite_prod",
@@ -41,9 +43,8 @@ def test_django_finds_no_fault_and_no_missing_migration(render):
     project.run("python", "manage.py", "makemigrations", "--check", "--dry-run")
 
 
-@pytest.mark.parametrize(
-    "slug", ["mysite", pytest.param("blue_heron", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("slug", ["mysite", "blue_heron"])
 def test_the_projects_own_tests_pass(render, slug):
     project = render(project_slug=slug)
     project.run("python", "-m", "pytest", "-q", "-p", "no:randomly", "-p", "no:xdist")
@@ -190,13 +191,16 @@ STUMBLES = {
 
 @pytest.mark.parametrize(
     "typed",
-    [
-        "manage showmigrations mysite",
-        "manage migrate --plan --stage prod",
-        "manage -- check --deploy",
-        "env.set A=1 B=2",
-        "env.get A",
-    ],
+    one_fast(
+        [
+            "manage showmigrations mysite",
+            "manage migrate --plan --stage prod",
+            "manage -- check --deploy",
+            "env.set A=1 B=2",
+            "env.get A",
+        ],
+        kind=lambda typed: typed[:3],
+    ),
 )
 def test_words_are_taken_as_people_type_them(render, typed):
     """So far that only the server is missing."""

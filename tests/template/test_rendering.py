@@ -49,6 +49,7 @@ def ours(project):
     return [name for name in project.files if name.parts[0] != "stagetools"]
 
 
+@pytest.mark.slow
 def test_a_project_is_rendered_quickly_without_trust_or_network(template, tmp_path):
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     words = ["unshare", "--map-root-user", "--net"] if _can_unshare() else []
@@ -68,6 +69,7 @@ def _can_unshare() -> bool:
     return subprocess.run(words, capture_output=True).returncode == 0
 
 
+@pytest.mark.slow
 def test_the_same_answers_give_the_same_bytes(template, render, tmp_path):
     first = render()
     copier.run_copy(str(template), tmp_path, defaults=True, quiet=True, vcs_ref="HEAD")
