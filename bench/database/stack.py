@@ -1,9 +1,10 @@
 """`python bench/database/stack.py`: what Caddy, TLS, the container and its log cost beside gunicorn.
 
 One throwaway server with the rendered site; its first page and a hashed static file are asked
-for over 8 kept connections, by the proxy's HTTPS and at gunicorn's socket in turn, the file also
-where the proxy leaves it to the site, and the CPU of each program is divided by the answers. Needs a Docker engine and the `dev` extra. Writes a
-table into docs/benchmarks.md; `--requests 200 --no-write` is a quick look.
+for over 8 kept connections, by the proxy's HTTPS and at gunicorn's socket in turn (there also
+over a connection for each, as the proxy asks), the file also where the proxy leaves it to the
+site, and the CPU of each program is divided by the answers. Needs a Docker engine and the `dev`
+extra. Writes a table into docs/benchmarks.md; `--requests 200 --no-write` is a quick look.
 """
 
 import argparse
@@ -39,6 +40,7 @@ SITE_DIR = "/srv/stagetools/web/sites/mysite_prod"
 WAYS = {
     "whole": "by HTTPS",
     "by the site": "by HTTPS, left to the site",
+    "each": "gunicorn alone, a connection for each",
     "alone": "gunicorn alone",
 }
 _STATS = "cat /proc/[0-9]*/stat 2>/dev/null || true"
@@ -47,6 +49,7 @@ import http.client, os, socket, sys
 from concurrent.futures import ThreadPoolExecutor
 path = os.environ["STAGETOOLS_BIND"].removeprefix("unix:")
 target, clients, requests = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+kept = sys.argv[4] == "kept"
 class Connection(http.client.HTTPConnection):
     def connect(self):
         self.sock = socket.socket(socket.AF_UNIX)
@@ -58,6 +61,7 @@ def ask(_):
         answer = connection.getresponse()
         answer.read()
         assert answer.status == 200, answer.status
+        kept or connection.close()
 list(ThreadPoolExecutor(clients).map(ask, range(clients)))
 """
 
@@ -126,6 +130,7 @@ def measure(server: Server, requests: int) -> dict[str, Found]:
         ways = {
             "whole": lambda target=target: by_proxy(server, target, requests),
             "alone": lambda target=target: alone(server, target, requests),
+            "each": lambda target=target: alone(server, target, requests, "new"),
         }
         if target != "/":
             ways["by the site"] = lambda target=target: left(server, target, requests)
@@ -180,11 +185,13 @@ def left(server: Server, target: str, requests: int) -> None:
         server.run(f"mv -T {SITE_DIR}/unsent {SITE_DIR}/sent")
 
 
-def alone(server: Server, target: str, requests: int) -> None:
+def alone(
+    server: Server, target: str, requests: int, connections: str = "kept"
+) -> None:
     """By a client in the site's own container, where Python is for certain."""
     name = "docker ps -q --filter label=stagetools.system=mysite_prod"
     inner = ["docker", "exec", "-i", server.run(name), "python", "-"]
-    words = [*inner, target, str(CLIENTS), str(requests)]
+    words = [*inner, target, str(CLIENTS), str(requests), connections]
     machines.docker("exec", "-i", server.container, *words, stdin=ALONE)
 
 
@@ -207,7 +214,8 @@ def section(found: dict[str, Found], requests: int, load: tuple[float, float]) -
         "",
         report.made_by("python bench/database/stack.py"),
         f"CPU for one answer: medians of {ROUNDS} rounds of {requests} requests over {CLIENTS}"
-        f" kept connections, by HTTPS as a visitor and at gunicorn's own socket in turn, on one"
+        f" kept connections, by HTTPS as a visitor and at gunicorn's own socket in turn (there also"
+        f" over a connection for each, as the proxy asks), on one"
         f" throwaway server with {report.machine()}: load average {load[0]:.1f} before,"
         f" {load[1]:.1f} after.",
         "",
@@ -218,7 +226,8 @@ def section(found: dict[str, Found], requests: int, load: tuple[float, float]) -
         least = ways["alone"][site]
         for way, parts in sorted(ways.items(), key=lambda pair: [*WAYS].index(pair[0])):
             name = f"{what}, {WAYS[way]}"
-            shown = [parts[site]] if way == "alone" else list(parts.values())
+            is_whole = way not in ("alone", "each")
+            shown = list(parts.values()) if is_whole else [parts[site]]
             cells = [f"{one:.2f} ms" for one in shown] + [""] * (
                 len(PARTS) - len(shown)
             )
