@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, replace
-from functools import wraps
+from functools import cache, wraps
 from typing import Any
 
 from stagetools.database import protocol
@@ -51,6 +51,7 @@ class Made(Command):
     given: dict[str, Any] = field(default_factory=dict)
 
 
+@cache
 def remembered(builder: Callable[..., Command]) -> Callable[..., Command]:
     """The same builder, whose commands know what they were made of."""
     signature = inspect.signature(builder)
@@ -71,6 +72,7 @@ def name_of(command: Command) -> str:
     return command.name or command.text
 
 
+@cache  # each test of a step puts them in place, and asking takes milliseconds
 def builders() -> list[tuple[Any, str, Callable[..., Command]]]:
     """Every function that makes a command, with its module and its name."""
     return [
