@@ -160,7 +160,9 @@ def test_a_site_moves_although_nobody_served_when_it_was_cut_off(
 def test_it_moves_back_and_no_request_fails(pair) -> None:
     pair.aim(pair.new)
     upload(pair.old, "new\nline", 100_000)
-    pair.old.run(f"rm '{HOME}/media/a b'")
+    pair.old.run(
+        f"rm -f '{HOME}/media/a b'"
+    )  # the new one has it, if it was there before
     before = uploads(pair.old)
     with Load(pair.old.address, DOMAIN, rates=RATES) as load:
         time.sleep(1)
