@@ -25,7 +25,7 @@ PNG = [("Content-Type", "image/png"), *STYLE[1:]]
 
 
 def parsed(*, status: int = 200, css=STYLE, **other) -> Sent | None:
-    sent = {"css": [status, css], "png": [200, PNG], "pdf": [404, []], **other}
+    sent = {"css": [[status, css]], "png": [[200, PNG]], "pdf": [[404, []]], **other}
     told = {"well": True, "static": {"manifest": "a" * 64, "sent": sent}}
     return Sent.parse(json.dumps(told) + "\n")
 
@@ -41,7 +41,7 @@ def test_a_site_that_sends_what_the_proxy_can_send() -> None:
 
 def test_a_site_without_policies_of_its_own() -> None:
     plain = [h for h in STYLE if not h[0].startswith(("Strict", "Content-Sec"))]
-    found = parsed(css=plain, png=[200, [PNG[0], *plain[1:]]])
+    found = parsed(css=plain, png=[[200, [PNG[0], *plain[1:]]]])
     assert found
     assert found.names == ("", "", "", "")
 
@@ -71,11 +71,16 @@ def test_a_policy_that_no_name_can_say(csp: str) -> None:
         [*(h for h in of if h[0] != "Content-Security-Policy"), ("Content-Security-Policy", csp)]
         for of in (STYLE, PNG)
     )  # fmt: skip
-    assert parsed(css=css, png=[200, png]) is None
+    assert parsed(css=css, png=[[200, png]]) is None
 
 
 def test_a_site_whose_files_are_not_for_everybody() -> None:
     assert parsed(status=403) is None
+    assert parsed(png=[[200, PNG], [403, PNG]]) is None
+
+
+def test_a_reply_that_is_nested_without_end_says_nothing() -> None:
+    assert Sent.parse('{"static": ' + "[" * 100_000) is None
 
 
 @pytest.mark.parametrize(
@@ -86,23 +91,30 @@ def test_what_says_nothing_of_it(output: str) -> None:
     assert Sent.parse(output) is None
 
 
-def test_one_file_of_each_kind_is_asked_for(tmp_path: Path) -> None:
+def test_one_file_of_each_kind_in_each_folder_is_asked_for(tmp_path: Path) -> None:
     paths = {
         name: name
-        for name in ("b.0123456789ab.css", "a/b.0123456789ab.png", "x.css", "a b.css")
+        for name in (
+            *("b.0123456789ab.css", "a/b.0123456789ab.png", "x.css", "a b.css"),
+            *("a/b.0123456789ab.css", "a/c.0123456789ab.css", "z/b.0123456789ab.css"),
+        )
     }
     (tmp_path / "staticfiles.json").write_text(json.dumps({"paths": paths}))
     asked: list[str] = []
 
     def ask(path: str) -> hashed.Answer:
         asked.append(path)
-        return 200, [("A", "b")]
+        status = 403 if path.startswith("/static/z/") else 200
+        return status, [("A", "b"), ("ETag", path), ("Date", f"{len(asked)}")]
 
     found = hashed.described(ask, tmp_path)
-    assert asked == ["/static/a/b.0123456789ab.png", "/static/b.0123456789ab.css"]
+    assert [path.removeprefix("/static/") for path in asked] == [
+        *("a/c.0123456789ab.css", "a/b.0123456789ab.png"),
+        *("b.0123456789ab.css", "z/b.0123456789ab.css"),
+    ]
     assert found["sent"] == {
-        "png": (200, [("A", "b")]),
-        "css": (200, [("A", "b")]),
+        "css": [(200, [("A", "b")]), (403, [("A", "b")])],
+        "png": [(200, [("A", "b")])],
     }
     assert len(found["manifest"]) == 64
 
@@ -111,6 +123,13 @@ def test_one_file_of_each_kind_is_asked_for(tmp_path: Path) -> None:
 def test_a_release_without_a_manifest_says_nothing(tmp_path, text) -> None:
     if text is not None:
         (tmp_path / "staticfiles.json").write_text(text)
+    assert hashed.described(lambda path: (200, []), tmp_path) == {}
+
+
+def test_a_site_that_answers_slowly_says_nothing(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(hashed, "LIMIT", -1.0)
+    paths = {"a.css": "a.0123456789ab.css"}
+    (tmp_path / "staticfiles.json").write_text(json.dumps({"paths": paths}))
     assert hashed.described(lambda path: (200, []), tmp_path) == {}
 
 

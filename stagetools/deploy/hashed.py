@@ -55,12 +55,13 @@ class Sent:
             found = json.loads(output.splitlines()[0])["static"]
             sent = {
                 _of_the_site(status, headers, TYPES[kind])
-                for kind, (status, headers) in found["sent"].items()
+                for kind, answers in found["sent"].items()
                 if kind in TYPES
+                for status, headers in answers
             }
             (hsts, csp) = sent.pop()
             manifest = str(found["manifest"])
-        except (ValueError, LookupError, TypeError, AttributeError):
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             return None
         is_digest = re.fullmatch("[0-9a-f]{64}", manifest)
         return None if sent or not is_digest else cls(manifest, hsts, csp)

@@ -111,6 +111,34 @@ def test_the_same_manifest_is_not_fetched_again(image, layout) -> None:
     assert (lists / R1).read_text() == (lists / R2).read_text()
 
 
+def test_what_a_full_disk_has_lost_comes_again(image, layout) -> None:
+    import hashlib
+
+    content = (image.root / "image/static/staticfiles.json").read_bytes()
+    same = Sent(hashlib.sha256(content).hexdigest(), "", "")
+    keep(image, layout, R1, same)
+    (image.at(layout.site_dir) / "static" / STYLE).unlink()
+    keep(image, layout, R2, same)
+    assert copies(image, layout) == {STYLE, f"{STYLE}.gz", SCRIPT}
+
+
+def test_a_disk_without_room_for_them_is_left_alone(image, layout) -> None:
+    image.program("df", "echo Avail; echo 1000")
+    with pytest.raises(CommandFailed) as caught:
+        keep(image, layout)
+    assert "bytes free" in caught.value.output
+    assert copies(image, layout) == set()
+
+
+def test_a_list_that_a_full_disk_cuts_short_removes_nothing(image, layout) -> None:
+    keep(image, layout)
+    image.at(layout.source(R1)).mkdir()
+    image.at(layout.record(R1)).write_text('{"origin": ""}')
+    image.program("cat", 'echo "cat: no space left" >&2; exit 1')
+    image.run(releases.prune(layout, serving=R1, keep=2, snapshots=1, cache="1GB"))
+    assert copies(image, layout) == {STYLE, f"{STYLE}.gz", SCRIPT}
+
+
 def test_too_much_is_refused_and_what_was_there_stays(image, layout) -> None:
     keep(image, layout)
     manifest(image.root / "image" / "static", STYLE)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from stagetools.deploy import commands as package
 from stagetools.deploy.commands import compose, database, logs, server
 from stagetools.deploy.facts import Record, parse_facts
+from stagetools.deploy.hashed import Sent
 from stagetools.deploy.layout import Layout
 from stagetools.deploy.shell import Command, Secret, as_root, script, sh
 from stagetools.utils import get_expected_system_from_name
@@ -36,6 +37,7 @@ def built(builder: Callable[..., Command], text: str) -> Command:
         float: 1.5,
         bool: True,
         PurePosixPath: PurePosixPath(f"/srv/{text}"),
+        Sent: Sent("0" * 64, text, text),
     }
     positional: list[Any] = []
     named = {}

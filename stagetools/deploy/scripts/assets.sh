@@ -1,7 +1,7 @@
 # shellcheck shell=sh
 # Keep root's own copies of a release's hashed static files, which the proxy then sends itself,
 # and say what the site sends with them. A name's content never changes, so what is there stays.
-# They are read from the image, and nothing is where a container may write: the proxy follows links.
+# They are read from its container, which cannot change them, and nothing is where a container may write: the proxy follows links.
 set -eu
 export LC_ALL=C
 site=$1 release=$2 container=$3 manifest=$4 kinds=$5 most_bytes=$6 most_files=$7
@@ -12,6 +12,9 @@ mkdir -p static static.of
 work=$site/static.new
 rm -rf "$work"
 trap 'rm -rf "$work"' EXIT
+
+# Room for all of them twice, and the database beside them goes on.
+has_room() { test "$(df --output=avail -B 1 . | tail -n 1)" -gt "$((most_bytes * 3))"; }
 
 # What the manifest names of regular files, and their compressed copies.
 choose() {
@@ -27,6 +30,7 @@ choose() {
 }
 
 take() {
+  has_room || { echo "the disk has less than $((most_bytes * 3)) bytes free"; exit 1; }
   mkdir -m 0700 "$work"
   cd "$work"
   choose
@@ -45,8 +49,11 @@ take() {
   mv -T "$work/of" "static.of/$release"
 }
 
+is_whole() { # LIST: a disk that was full may have lost some
+  tail -n +2 "$1" | (cd static && while IFS= read -r file; do test -f "$file" || exit 1; done)
+}
 there=$(grep -lx -e "$manifest" static.of/* 2>/dev/null | head -n 1 || true)
-if test -z "$there"; then
+if test -z "$there" || ! is_whole "$there"; then
   take
 elif test "$there" != "static.of/$release"; then
   ln -f -- "$there" "static.of/$release"

@@ -814,7 +814,8 @@ send() {
     database)
       copy_live sent
       judge_copy sent
-      printf '%s\n' "$made" | tail -n 1 >"$vault/sent.json"
+      mkdir -p "${sent%/*}" # in memory: whoever is only read from keeps nothing of it
+      printf '%s\n' "$made" | tail -n 1 >"$sent"
       inside cat sent/database.sqlite3
       ;;
     picked)
@@ -903,6 +904,7 @@ take_key() {
   mv -T "$key.new" "$key"
 }
 
+sent=/run/stagetools/$name.sent
 what=$1
 shift
 case $what in
@@ -919,7 +921,7 @@ case $what in
   count) count ;;
   send) send "$@" ;;
   receive) receive "$@" ;;
-  sent) cat "$vault/sent.json" ;;
+  sent) cat "$sent" ;;
   arrive) arrive "$@" ;;
   files) files ;;
   pick) pick ;;

@@ -20,6 +20,7 @@ umask 022
 printf 'release=%s\nto=%s\n' "$release" "$to" >moved.new
 mv -T moved.new moved
 sync -f . moved
+rm -rf sent # its proxy sends no static file itself any more; see assets.sh
 ln -sfn run/moved.sock next.sock
 mv -T next.sock current.sock
 sync -f .

@@ -85,14 +85,16 @@ oldest=$(ls | grep -x "${is_release}[.]manifest" | head -n 1)
 test -z "$oldest" || as find "$assets" ! -type d ! -newermt "@$(stat -c %.9Y "$oldest")" -delete || true
 
 # Those that the proxy sends, in a directory of root's own: see assets.sh.
-if cd "${run%/run}" && test -d static; then
+# A list that is cut short by a full disk would remove what is served: nothing goes then.
+if cd "${run%/run}" && rm -rf static.new sent.new && test -d static; then
   for list in static.of/*; do
     case $kept in *" ${list##*/} "*) ;; *) rm -f -- "$list" ;; esac
   done
-  sort -u static.of/* >static.kept 2>/dev/null || true
-  (cd static && find . -type f -printf '%P\n') | LC_ALL=C sort | LC_ALL=C comm -23 - static.kept |
-    (cd static && xargs -r -d '\n' rm -f --)
-  rm -f static.kept
+  if find static.of -type f -exec cat {} + >static.all && LC_ALL=C sort -u static.all >static.kept; then
+    (cd static && find . -type f -printf '%P\n') | LC_ALL=C sort | LC_ALL=C comm -23 - static.kept |
+      (cd static && xargs -r -d '\n' rm -f --)
+  fi
+  rm -f static.all static.kept
   find static -mindepth 1 -type d -empty -delete
 fi
 cd "$releases"

@@ -219,12 +219,11 @@ class Change:
         )
 
     def prune(self, step: Step) -> Outcome:
-        why = ""
+        outcome, why = release.prune(self.session, self.name), ""
         if self.sent:
             why = release.keep_hashed(
                 self.session, self.name, self.container, self.sent
             )
-        outcome = release.prune(self.session, self.name)
         return Outcome(outcome.changed, outcome.text + why)
 
     # --- what is remembered of it -----------------------------------------------------
