@@ -1,8 +1,9 @@
 """The defaults, with SQLite tuned to serve: many readers, and writers that wait their turn.
 
 DATABASE_PATH        data/<core_repo>.sqlite3 in the installation's base directory
-SQLITE_SYNCHRONOUS   NORMAL: a power cut may undo the last commits, never corrupt; FULL
-                     keeps each one, for a quarter to a third of the inserts a second
+SQLITE_SYNCHRONOUS   FULL: a commit is on the disk before a visitor is told of it. NORMAL makes
+                     a quarter to a third more inserts a second; a power cut may undo the last
+                     seconds' commits then, and corrupts nothing
 """
 
 import sys
@@ -15,7 +16,7 @@ if DEBUG:  # elsewhere `migrate` makes it, or whoever installs
     with suppress(OSError):
         DATABASE_PATH.parent.mkdir()
 
-_SYNCHRONOUS = CONFIG.choice("SQLITE_SYNCHRONOUS", ("NORMAL", "FULL"), "NORMAL")
+_SYNCHRONOUS = CONFIG.choice("SQLITE_SYNCHRONOUS", ("FULL", "NORMAL"), "FULL")
 _PRAGMAS = (
     "PRAGMA journal_mode = WAL",
     f"PRAGMA synchronous = {_SYNCHRONOUS}",

@@ -55,7 +55,7 @@ class Contender:
 ALL = (
     Contender(OURS_NAME, "", as_writers=True),
     Contender("taking turns", TURNS, over_http=False, as_writers=True),
-    Contender("ours, FULL", "", environment={"SQLITE_SYNCHRONOUS": "FULL"}),
+    Contender("ours, NORMAL", "", environment={"SQLITE_SYNCHRONOUS": "NORMAL"}),
     Contender("Django's defaults", DJANGOS_DEFAULT),
     Contender("the usual list", USUAL_LIST, USUAL_WORKERS),
     Contender("PostgreSQL", POSTGRESQL, is_postgresql=True, as_writers=True),

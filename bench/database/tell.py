@@ -57,8 +57,8 @@ def head(options: Namespace, load: tuple[float, float]) -> Iterator[str]:
         " which is not in use; asked where most writers meet, at the end."
     )
     yield (
-        "- **ours, FULL**: with `SQLITE_SYNCHRONOUS=FULL`, which keeps every commit through a"
-        " power cut, as PostgreSQL does; NORMAL may lose the last ones, and corrupts nothing."
+        "- **ours, NORMAL**: with `SQLITE_SYNCHRONOUS=NORMAL`: a power cut may undo the last"
+        " commits, and corrupts nothing. FULL keeps them all, as PostgreSQL does."
     )
     yield "- **Django's defaults**: the same, with the database settings of `startproject`."
     yield (

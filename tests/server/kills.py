@@ -150,16 +150,21 @@ def back_after(report: dict, begin: float) -> float:
 
 
 def of_each_kind(project: Project, server: Server, count: int) -> list[Seen]:
-    """So many, in turns; those of the power come last, with the setting that they need.
+    """So many, in turns; those of the power come last.
 
     The groups of a server's containers stand beside its own on the machine that it runs on, and
     have 16 times its weight: those of other servers too, which would starve its engine.
     """
     docker("update", "--cpu-shares", "16384", server.container)
     kinds = list(itertools.islice(itertools.cycle(ORDER), count))
-    rows = [noted(server, kind, "NORMAL") for kind in kinds if kind != "power"]
-    set_to(project, "env.set", "SQLITE_SYNCHRONOUS=FULL")
-    rows += [noted(server, kind, "FULL") for kind in kinds if kind == "power"]
+    kinds.sort(key=lambda kind: kind == "power")
+    return [noted(server, kind, "FULL") for kind in kinds]
+
+
+def forgetful(project: Project, server: Server, count: int, least: float) -> list[Seen]:
+    """So many of the power, with the setting that a site may choose."""
+    set_to(project, "env.set", "SQLITE_SYNCHRONOUS=NORMAL")
+    rows = [noted(server, "power", "NORMAL", least) for _ in range(count)]
     set_to(project, "env.unset", "SQLITE_SYNCHRONOUS")
     return rows
 

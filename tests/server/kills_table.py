@@ -14,7 +14,7 @@ This page is written by a test: `KILLS=50 python -m pytest tests/server/test_swi
 
 - *worker*, *container*, *proxy*: one process of gunicorn; the first process of the site's container; that of Caddy's. *engine*: `dockerd` and `containerd` at once; the sites go on without them.
 - *power*: the whole server. Its `/home` is a disk (ext4), which in that moment lost all that no program had synced to it; the programs were stopped a moment before. The engine's own files are kept, for this is about the database.
-- *synchronous*: `SQLITE_SYNCHRONOUS` of the environment. NORMAL is what a site has unless you say otherwise: a commit is in the memory of the machine, which the death of a process does not touch; a power cut does.
+- *synchronous*: `SQLITE_SYNCHRONOUS` of the environment. FULL is what a site has unless you say otherwise: a commit is on the disk before a visitor is told. With NORMAL it is in the memory of the machine, which the death of a process does not touch; a power cut does.
 - *back*: seconds from the kill until a visitor who came afterwards was answered and no later one failed; after a power cut from the start of the engine, for how long a machine takes to boot is not ours. Who came in the same hundredth of a second may have been answered just before.
 - *failed*: requests that failed, of all. Those of a power cut came while the server was off.
 - *load*: the load average of the machine with two cores on which server and visitors ran, beside other work: where it is over 2, programs waited for their turn, and all took longer. The server's own programs had as much of it as its containers have, and no less.

@@ -136,17 +136,16 @@ def test_no_request_fails_while_the_processor_is_starved(project, server) -> Non
 def test_no_acknowledged_write_is_lost_whatever_is_killed_and_the_site_is_back_soon(
     project, server
 ) -> None:
-    """With SQLITE_SYNCHRONOUS=FULL, where it is the power."""
     assert has_disk(server), "a power cut would take nothing from the database"
     rows = kills.of_each_kind(project, server, KILLS)
-    more = [kills.noted(server, "power", "NORMAL", LONG) for _ in range(FORGETFUL)]
+    more = kills.forgetful(project, server, FORGETFUL, LONG) if FORGETFUL else []
     if KILLS >= 50:
         kills_table.write(rows + more)
     assert not [row for row in rows if row.lost], rows
     assert {row.integrity for row in rows} == {"ok"}, rows
     assert all(row.acknowledged > 20 for row in rows), rows
     assert max(row.back for row in rows) <= kills.BACK, rows
-    # the setting that a site has unless told otherwise: the last moments may go, and no more
+    # with SQLITE_SYNCHRONOUS=NORMAL the last moments may go, and no more
     assert {row.integrity for row in more} <= {"ok"}, more
     assert max((row.oldest for row in more), default=0) <= WRITEBACK, more
     assert max((row.back for row in more), default=0) <= kills.BACK, more
