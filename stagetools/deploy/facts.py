@@ -133,6 +133,7 @@ class Facts:
     release: str  # the one that serves, or empty
     record: Record | None
     moved: str = ""  # the server to which the site has gone from this one
+    arriving: str = ""  # the server from which it was about to come to this one
     data_dir: PurePosixPath  # of the release that serves
     overlays: str  # SHA-256 of root's compose files for the installation
     proxy: str  # SHA-256 of the proxy's files
@@ -196,6 +197,7 @@ def parse_facts(text: str) -> Facts:
         release=values["release"],
         record=Record.parse(values.get("record", "")),
         moved=values.get("moved", ""),
+        arriving=values.get("arriving", ""),
         data_dir=PurePosixPath(values["data_dir"]),
         overlays=values["overlays"],
         proxy=values["proxy"],

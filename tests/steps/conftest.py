@@ -119,7 +119,7 @@ def printed(facts: Facts) -> str:
 _PRINTED = (
     *("os", "os_version", "os_codename", "now", "newest", "cores", "uid", "gid", "env"),
     *("release", "data_dir", "overlays", "proxy", "proxy_version", "database"),
-    *("docker", "compose", "backups", "replica"),
+    *("docker", "compose", "backups", "replica", "moved", "arriving"),
 )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -151,17 +152,49 @@ def test_where_nobody_knows_whether_the_new_one_serves_the_old_one_stays_away(
     assert ("old", "backup.move.come_back") not in made.ran
 
 
-def test_a_server_that_was_left_already_is_copied_and_not_held(move, deployed) -> None:
+def test_a_server_that_was_left_already_is_copied_and_not_held(
+    move, ready, deployed
+) -> None:
     left = replace(deployed, release="", moved="198.51.100.9")
-    made = move(there=left)
+    made = move(there=left, facts=replace(ready, arriving="203.0.113.7"))
     made.run()
     names = [name for _, name in made.ran]
     assert "traffic.hold" not in names
     assert LEFT not in names
     assert made.at("new", SERVES) < made.at("old", "backup.move.gone")
-    failed = move(there=left, new={SERVES: failure("no")})
-    failed.fails()
+    coming = replace(ready, arriving="203.0.113.7")
+    failed = move(there=left, facts=coming, new={SERVES: failure("no")})
+    assert "goes on serving" not in failed.fails().untouched
     assert ("old", "backup.move.come_back") not in failed.ran  # it may not serve again
+
+
+def test_what_a_move_left_behind_long_ago_does_not_come_back_by_itself(
+    move, deployed
+) -> None:
+    """The new server was lost, and made anew with the same address."""
+    made = move(there=replace(deployed, release="", moved="198.51.100.9"))
+    error = made.fails(UsageError)
+    assert "has nothing of it any more" in error.what
+    assert "STAGETOOLS_OLD_HOST=lost" in error.remedy
+    assert [name for _, name in made.ran if name != "server.look"] == []
+
+
+def test_a_failed_move_back_leaves_the_old_database_guarded(move, ready) -> None:
+    made = move(facts=replace(ready, moved="203.0.113.7"), old={LEFT: failure("no")})
+    made.fails()
+    led = made.at("new", "backup.move.lead_no_more")
+    assert made.at("new", "backup.repository.arrive") < led
+    assert made.at("old", "backup.move.forward") < led < made.at("old", "traffic.hold")
+    assert ("new", "backup.move.expect_no_more") not in made.ran
+    made = move(old={LEFT: failure("no")})
+    made.fails()
+    assert ("new", "backup.move.expect_no_more") in made.ran
+
+
+def test_a_command_that_began_while_the_visitors_waited_ends_the_move(move) -> None:
+    made = move(old={"compose.managing": ["", "abc manage.py import\n"]})
+    made.fails()
+    assert ("old", LEFT) not in made.ran
 
 
 def test_one_that_has_moved_elsewhere_is_not_taken_for_this_one_s(
@@ -180,8 +213,8 @@ def test_other_rows_than_were_sent_are_refused(move) -> None:
 def test_where_both_serve_nothing_is_touched(move, deployed) -> None:
     made = move(facts=deployed)
     error = made.fails(UsageError)
-    assert error.untouched == "Nothing was changed."
-    assert made.ran == []
+    assert error.untouched == "Nothing of the site was changed."
+    assert [name for _, name in made.ran if name != "server.look"] == []
     assert made.new.world.serves == OLD
 
 
@@ -208,14 +241,20 @@ def test_git_knows_where_the_site_was(tmp_path, config) -> None:
 
 
 class Asked(Terminal):
-    def agree(self, question: str, *, flag: str = "") -> None:
+    """Somebody who has typed --yes, and answers every question with it."""
+
+    can_ask, answer = True, True
+
+    def confirm(self, question: str, **options: Any) -> bool:
         self.question = question
+        return self.answer
 
 
 def test_one_that_does_not_answer_is_lost_only_if_somebody_says_so(
     tmp_path, config, layout, monkeypatch
 ) -> None:
-    to = moving.Destination(system=layout.system, config=config, terminal=Asked())
+    asked = Asked(yes=True)
+    to = moving.Destination(system=layout.system, config=config, terminal=asked)
     monkeypatch.setenv(before.OLD_HOST, "192.0.2.1")
 
     def silent(there: Any, **options: Any) -> Any:
@@ -224,13 +263,47 @@ def test_one_that_does_not_answer_is_lost_only_if_somebody_says_so(
 
     monkeypatch.setattr(moving, "open_session", silent)
     assert not moving.moves(tmp_path, to)
-    assert "Is it lost?" in to.terminal.question  # type: ignore[attr-defined]
+    assert "Is it lost?" in asked.question
+    asked.answer = False
+    with pytest.raises(StageError, match="Not done"):
+        moving.moves(tmp_path, to)
+    asked.can_ask = (
+        False  # --yes alone is no answer: a backup would serve beside the site
+    )
+    with pytest.raises(StageError, match="Is it lost") as unanswered:
+        moving.moves(tmp_path, to)
+    assert "STAGETOOLS_OLD_HOST=lost" in unanswered.value.remedy
     monkeypatch.setattr(moving, "open_session", refused)
     with pytest.raises(ConnectionFailed, match="another key") as caught:
         moving.moves(tmp_path, to)
     assert "STAGETOOLS_OLD_HOST=lost" in caught.value.remedy
     monkeypatch.setenv(before.OLD_HOST, before.LOST)
     assert not moving.moves(tmp_path, to)
+
+
+@pytest.mark.parametrize("serves", ["192.0.2.1", "192.0.2.2", ""])
+def test_each_server_that_git_knows_is_asked_whether_the_site_is_there(
+    tmp_path, config, layout, deployed, monkeypatch, serves: str
+) -> None:
+    """The last one was given up, perhaps, and the one before it goes on serving."""
+    for host in ("192.0.2.1", "192.0.2.2", config.host):
+        commit(tmp_path, host)
+    to = moving.Destination(system=layout.system, config=config, terminal=Asked())
+    moved: list[str] = []
+
+    @contextmanager
+    def opened(there: Any, **options: Any) -> Any:
+        facts = (
+            deployed if there.config.host == serves else replace(deployed, release="")
+        )
+        yield Scene(layout, there.config, facts).session
+
+    monkeypatch.setattr(moving, "open_session", opened)
+    monkeypatch.setattr(
+        moving, "_move", lambda root, to, old, facts, **_: moved.append(old.config.host)
+    )
+    assert moving.moves(tmp_path, to) == bool(serves)
+    assert moved == ([serves] if serves else [])
 
 
 def refused(there: Any, **options: Any) -> Any:

@@ -861,7 +861,7 @@ arrive() {
   image=$name:$1 data=$home/data-$1
   install -d -o "$user" -g "$user" -m 0750 "$data"
   as find "$data/" -mindepth 1 -delete
-  as sh -euc 'cat >"$1"' put "$data/$database"
+  put "$data/$database"
   found=$(sqlite '' settle "/live/$database") || fail "The database did not arrive whole: $(wrong "$found")"
   as sync "$data/$database"
   unserved
@@ -879,7 +879,9 @@ pick() { write picked; }
 fill() {
   unserved
   uploads=$(readlink -f "$media")
-  tied tar -x -C "$uploads" --no-same-owner || fail "The uploads could not be written."
+  flow "$(room)" | tied tar -x -C "$uploads" --no-same-owner ||
+    fail "The uploads could not be written: $(stopped)"
+  test ! -e "$vault/stopped" || fail "The uploads did not come whole: $(stopped)"
   sync -f "$uploads"
 }
 
@@ -894,7 +896,9 @@ drop() {
 keep_vault() {
   unserved
   inside rm -rf repository
-  inside tar -x --no-same-owner || fail "The backups did not arrive whole."
+  flow "$(room)" | inside tar -x --no-same-owner ||
+    fail "The backups did not arrive whole: $(stopped)"
+  test ! -e "$vault/stopped" || fail "The backups did not arrive whole: $(stopped)"
 }
 
 take_key() {

@@ -30,6 +30,7 @@ if test "$release" = moved; then # nothing serves here: see leave.sh
   sed -n 's/^to=/moved=/p' "$site/moved"
 fi
 echo "release=$release"
+echo "arriving=$(cat "$site/arriving" 2>/dev/null || true)"
 data=
 if test -n "$release"; then
   # not echo: a dash's reads the backslash of a Windows user's name as an escape

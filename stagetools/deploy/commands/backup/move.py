@@ -24,6 +24,7 @@ __all__ = [
     "expect_no_more",
     "forward",
     "gone",
+    "lead_no_more",
     "leave",
     "roots",
     "send_certificates",
@@ -141,16 +142,24 @@ def gone(layout: Layout) -> Command:
 
 @named
 def expect(layout: Layout, source: str) -> Command:
-    """On a server to which the site comes: nobody is led on any more, and no other deploy begins."""
+    """On a server to which the site comes: no other deploy begins."""
+    return script(
+        """printf '%s\\n' "$2" >"$1/arriving"; sync -f "$1/arriving" """,
+        layout.site_dir,
+        source,
+    )
+
+
+@named
+def lead_no_more(layout: Layout) -> Command:
+    """On a server to which the site comes back: nobody is led on any more."""
     return script(
         """
-        printf '%s\\n' "$3" >"$1/arriving"
         test "$(readlink "$1/current.sock")" != run/moved.sock || rm -f "$1/current.sock"
         rm -f "$1/moved" "$1/run/moved.sock"; docker rm --force "$2-moved" >/dev/null 2>&1 || true
         """,
         layout.site_dir,
         layout.system.container,
-        source,
     )
 
 

@@ -80,12 +80,13 @@ def bring_uploads(old: Site, new: Site, *, held: bool = False) -> str:
     """Send those that are missing or others there, and remove what is gone here; in words."""
     here, there = _uploads(old), _uploads(new)
     wanted = [path for path, what in here.items() if there.get(path) != what]
+    # first: what was a file may be a folder now
+    if over := [path for path in there if path not in here]:
+        new.run(repository.drop(new.layout), stdin=_listed(over))
     if wanted:
         old.run(repository.pick(old.layout), stdin=_listed(wanted))
         takes = repository.fill(new.layout)
         _pass_on(old, repository.send_picked(old.layout), new, takes, "Uploads")
-    if over := [path for path in there if path not in here]:
-        new.run(repository.drop(new.layout), stdin=_listed(over))
     if held and _uploads(new) != here:
         raise StageError("Copy: some uploads did not arrive.", remedy=_AGAIN)
     return counted(len(wanted), "upload")

@@ -5,12 +5,13 @@ import subprocess
 import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from stagetools.deploy.config import StageConfig
 
-__all__ = ["LOST", "OLD_HOST", "hosts_before", "server_before"]
+__all__ = ["LOST", "OLD_HOST", "hosts_before", "servers_before"]
 
 OLD_HOST = "STAGETOOLS_OLD_HOST"
 """Of the environment of whoever deploys: where the site is; else git knows it."""
@@ -18,17 +19,18 @@ LOST = "lost"
 """In its place: the old server is lost, whatever git knows."""
 
 _REMEMBERED = 100  # commits that changed the file
+_ASKED = 5  # servers, each of which may be silent for some seconds
 _WAYS: dict[str, type] = {"host": str, "user": str, "port": int, "identity_file": str}
 
 
-def server_before(file: Path, config: StageConfig) -> StageConfig | None:
-    """How the server was reached on which the site was; None where nobody knows of another."""
+def servers_before(file: Path, config: StageConfig) -> list[StageConfig]:
+    """How each server was reached on which the site may be; the last one first."""
     named = os.environ.get(OLD_HOST, "")
     if named == LOST:
-        return None
+        return []
     if named:
-        return replace(config, host=named)
-    return next(iter(hosts_before(file, config)), None)
+        return [replace(config, host=named)]
+    return list(islice(hosts_before(file, config), _ASKED))
 
 
 def hosts_before(path: Path, config: StageConfig) -> Iterator[StageConfig]:

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from stagetools.deploy.commands.backup import move
 from stagetools.deploy.console.terminal import Step, Terminal
 from stagetools.deploy.facts import span
 from stagetools.deploy.outcome import Outcome, changed
@@ -60,7 +61,8 @@ def deploy(root: Path, to: Destination, **options: Any) -> None:
         )
     key, credentials = given(place, to.terminal)
     make = partial(Revive, key=key, credentials=credentials)
-    pipeline.deploy(root, to, make=make, **options)
+    # what a move has left here is old: whoever asked for this was told so, or has said so
+    pipeline.deploy(root, to, make=make, moved=True, **options)
 
 
 def given(place: str, terminal: Terminal) -> tuple[Secret, Mapping[str, Secret]]:
@@ -92,6 +94,7 @@ class Revive(pipeline.Deploy):
         super().__init__(*args)
         self.key, self.credentials = key, credentials
         self.is_first = False  # its administrators are in the database
+        self.moved_before = bool(self.facts.moved or self.facts.arriving)
 
     def run(self) -> None:
         if self.facts.release:
@@ -112,7 +115,11 @@ class Revive(pipeline.Deploy):
     def serve(self) -> None:
         self.step("Restore", self.restore)
         self.step("Uploads", self.uploads)
+        if self.moved_before:
+            self.session.run(move.lead_no_more(self.session.layout))
         super().serve()
+        if self.moved_before:
+            self.session.run(move.expect_no_more(self.session.layout))
 
     def fetch(self, step: Step) -> Outcome:
         self.backup = lost.fetch(self.session, self.key, self.credentials, step.line)

@@ -6,6 +6,7 @@ serves nobody any more, by the second the new one begins. So at no time do both,
 first whatever fails, or is cut off, the old one goes on.
 """
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -16,6 +17,7 @@ from typing import Any
 
 from stagetools.deploy.commands import compose, data, traffic
 from stagetools.deploy.commands.backup import move
+from stagetools.deploy.config import StageConfig
 from stagetools.deploy.console.terminal import Step, uninterrupted
 from stagetools.deploy.facts import Container, Facts
 from stagetools.deploy.limits import HEALTH, HOLD
@@ -27,7 +29,7 @@ from stagetools.deploy.steps import server as servers
 from stagetools.deploy.steps.elsewhere import move as steps
 from stagetools.deploy.tasks import pipeline
 from stagetools.deploy.tasks.backups import backing_up
-from stagetools.deploy.tasks.backups.before import LOST, OLD_HOST, server_before
+from stagetools.deploy.tasks.backups.before import LOST, OLD_HOST, servers_before
 from stagetools.deploy.tasks.backups.restoring import refuse_others
 from stagetools.deploy.tasks.session import (
     Destination,
@@ -39,6 +41,7 @@ from stagetools.errors import ConnectionFailed, StageError, UsageError
 
 __all__ = ["Move", "moves"]
 
+_UNTOUCHED = "Nothing of the site was changed."
 _COPIES = (
     3  # of the database on the new server's disk: as it arrives, migrated, in a backup
 )
@@ -46,33 +49,66 @@ _COPIES = (
 
 def moves(root: Path, to: Destination, **options: Any) -> bool:
     """Move the site if it lives on another server; whether it did."""
-    config = server_before(root / "deploy.toml", to.config)
-    if config is None:
-        return False
-    there = replace(to, config=config, accept="", connected=lambda: None)
+    befores, silent = servers_before(root / "deploy.toml", to.config), []
+    if not befores and os.environ.get(OLD_HOST) != LOST:
+        to.terminal.say(
+            f"git does not tell on which server {to.system.name} was before. If it still serves"
+            f" there, stop this: {OLD_HOST}=HOST inv deploy --restore moves it."
+        )
     with ExitStack() as opened:
-        try:
-            old = opened.enter_context(open_session(there, aside=True))
-        except ConnectionFailed as error:
-            if not isinstance(error.__cause__, OSError):
-                error.remedy += f" If that server is lost: {OLD_HOST}={LOST}."
-                raise
-            _agree_that_it_is_lost(to, config.host)
-            return False
-        facts = servers.look(old)
-        if not facts.release and not facts.moved:
+        found: list[tuple[Session, Facts]] = []
+        for config in befores:
+            if (old := _reached(opened, to, config)) is None:
+                silent.append(config.host)
+                continue
+            found.append((old, servers.look(old)))
+            if found[-1][1].release:
+                break
+        # one that has left may lead to where the site is; one that serves is it
+        for of in ("release", "moved"):
+            for old, facts in found:
+                if getattr(facts, of):
+                    _move(root, to, old, facts, **options)
+                    return True
+        if silent:
+            _agree_that_they_are_lost(to, silent)
+        for old, _ in found:
             to.terminal.say(f"{old.name} is not on {old.host.address} any more.")
-            return False
-        _move(root, to, old, facts, **options)
-        return True
+    return False
 
 
-def _agree_that_it_is_lost(to: Destination, host: str) -> None:
-    to.terminal.agree(
-        f"{host}, where {to.system.name} was until now, does not answer. If it is lost, the"
+def _reached(opened: ExitStack, to: Destination, config: StageConfig) -> Session | None:
+    """A session there, or None where nobody answers."""
+    there = replace(to, config=config, accept="", connected=lambda: None)
+    try:
+        return opened.enter_context(open_session(there, aside=True))
+    except (ConnectionFailed, UsageError) as error:
+        if isinstance(error.__cause__, OSError):
+            return None
+        error.remedy += f" {config.host} is a server on which {to.system.name} was."
+        error.remedy += f" If it is lost: {OLD_HOST}={LOST} inv deploy --restore."
+        raise
+
+
+def _agree_that_they_are_lost(to: Destination, hosts: Sequence[str]) -> None:
+    """No option agrees to it beforehand: a backup beside a site that lives is a second site."""
+    names = " and ".join(hosts)
+    question = (
+        f"{names}, where {to.system.name} was before, does not answer. If it is lost, the"
         " newest backup of those elsewhere comes to the new server, and what was written"
         " after that is lost. If it still serves, both would. Is it lost?"
     )
+    if to.terminal.dry:
+        to.terminal.say(question)
+    elif not to.terminal.can_ask:
+        raise StageError(
+            question,
+            untouched="Nothing was answered, so nothing was done.",
+            remedy=f"Answer in a terminal, or beforehand: {OLD_HOST}={LOST} inv deploy"
+            " --restore. --yes does not answer this.",
+        )
+    elif not to.terminal.confirm(question):
+        raise StageError("Not done, as you said.", untouched="Nothing was changed.")
 
 
 def _move(
@@ -100,6 +136,7 @@ class Move(pipeline.Deploy):
         self.old, self.there = old, there
         self.to = self.session.host.address.rpartition("@")[2]
         self.was_gone = bool(there.moved)  # an earlier attempt was cut off
+        self.had_moved = bool(self.facts.moved)  # from here, and now it comes back
         self.is_first = False  # its administrators are in the database
         self.on_copy = True
         self.waited = 0.0
@@ -107,14 +144,16 @@ class Move(pipeline.Deploy):
             serves=self.facts.release,
             old=old.host.address,
             new=self.session.host.address,
+            leaves=self.was_gone,
         )
 
     def run(self) -> None:
         """Every step in its order; nothing serves here before `Switch`."""
-        self._refuse_elsewhere()
         does = f"moves it to {self.to}"
         with locked(self.old, does, moved=True) as held:
             self.old = self.old.under(held)
+            self.look_again()
+            self._refuse_elsewhere()
             if self.facts.release:
                 self.finish()
             else:
@@ -124,23 +163,43 @@ class Move(pipeline.Deploy):
         self.keep_replica()
         self._say_what_comes_next()
 
+    def look_again(self) -> None:
+        """While somebody was asked, another move may have begun, or ended."""
+        self.there = servers.look(self.old)
+        self.was_gone = self.standing.leaves = bool(self.there.moved)
+
     def _refuse_elsewhere(self) -> None:
+        self._refuse_another_place()
+        self._refuse_two()
+        if self.was_gone and not self.facts.release and not self.facts.arriving:
+            raise UsageError(
+                f"{self.session.name} has moved from {self.old.host.address} to {self.to}, and"
+                f" {self.to} has nothing of it any more. What is left on"
+                f" {self.old.host.address} is as old as that move.",
+                untouched=_UNTOUCHED,
+                remedy="To bring the newest of the backups elsewhere instead:"
+                f" {OLD_HOST}={LOST} inv deploy --restore.",
+            )
+
+    def _refuse_another_place(self) -> None:
         if self.was_gone and self.there.moved != self.to:
             raise UsageError(
                 f"{self.session.name} has moved from {self.old.host.address} to"
                 f" {self.there.moved}, and not to {self.to}.",
-                untouched="Nothing was changed.",
+                untouched=_UNTOUCHED,
                 remedy=f"To move it from there: {OLD_HOST}={self.there.moved} inv deploy"
                 " --restore.",
             )
+
+    def _refuse_two(self) -> None:
         if self.facts.release and not self.was_gone:
             raise UsageError(
                 f"{self.session.name} serves on {self.session.host.address} already, and on"
                 f" {self.old.host.address}, too.",
-                untouched="Nothing was changed.",
-                remedy="To put the old server's site in place of the one here: inv remove, then"
-                " inv deploy --restore. If this is the wrong server, give `host` in deploy.toml"
-                " the new one's.",
+                untouched=_UNTOUCHED,
+                remedy="If both are names of one server, or somebody has just moved it: inv"
+                " deploy. If this is the wrong server, give `host` in deploy.toml the new"
+                " one's.",
             )
 
     def look_and_move(self) -> None:
@@ -246,7 +305,12 @@ class Move(pipeline.Deploy):
     # --- while the visitors wait ----------------------------------------------------------
 
     def hold(self, step: Step) -> Outcome:
+        if (
+            self.had_moved
+        ):  # until now it led visitors on to where they wait from here on
+            self.session.run(move.lead_no_more(self.session.layout))
         if self.was_gone:
+            preflight.refuse_running_commands(self.old)
             return Outcome(False, f"{self.old.host.address} serves nobody any more")
         self._held_at = time.monotonic()
         self.standing.held = True
@@ -273,6 +337,8 @@ class Move(pipeline.Deploy):
         if not self._patient and not self.was_gone:
             limit = max(1, HOLD.at_most - (time.monotonic() - self._held_at))
         self.start_halted(round(limit, 1))
+        # one that began as the last look was taken, and would have written after the copy
+        preflight.refuse_running_commands(self.old)
         return self.healthy()
 
     def switch(self, step: Step) -> Outcome:
@@ -294,6 +360,7 @@ class Move(pipeline.Deploy):
         """Let nothing go on there that could write, and keep here what lay in the way."""
         self.old.run(move.gone(self.old.layout))
         self.session.run(data.retire(self.session.layout, live=self.data_dir))
+        self.session.run(move.lead_no_more(self.session.layout))
         self.session.run(move.expect_no_more(self.session.layout))
         return changed(
             f"{self.old.host.address} leads visitors on; its files stay until inv remove"
@@ -327,7 +394,10 @@ class Move(pipeline.Deploy):
         self.standing.leaves = False
         self.old.run(traffic.resume(self.old.layout))
         self.standing.held = False
-        self.session.run(move.expect_no_more(self.session.layout))
+        if (
+            not self.had_moved
+        ):  # else an old database is here, and no deploy may serve it
+            self.session.run(move.expect_no_more(self.session.layout))
 
     def _say_what_comes_next(self) -> None:
         if self.session.terminal.dry:
