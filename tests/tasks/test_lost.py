@@ -156,7 +156,9 @@ def test_what_the_environment_does_not_have_is_asked_for(monkeypatch) -> None:
 
 
 def test_without_a_place_elsewhere_nothing_is_asked(layout, config, tmp_path) -> None:
-    to = type("To", (), {"config": config, "terminal": Asked()})
+    to = type(
+        "To", (), {"config": config, "terminal": Asked(), "system": layout.system}
+    )
     with pytest.raises(UsageError, match="names no place elsewhere") as caught:
         lost.deploy(tmp_path, to)  # type: ignore[arg-type]
     assert "inv restore FILE" in caught.value.remedy
