@@ -96,7 +96,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "deploy.host.host": {"deploy.shell"},
     "deploy.host.site": {"deploy.config", "deploy.host.host", "deploy.layout", "deploy.shell"},
     "deploy.host.keys": {"errors", "deploy.limits"},
-    "deploy.host.ssh": {"errors", "deploy.config", "deploy.host.host", "deploy.host.keys", "deploy.limits", "deploy.shell"},
+    "deploy.host.streams": {"deploy.host.host"},
+    "deploy.host.channels": {"errors", "deploy.host.host", "deploy.host.streams", "deploy.shell"},
+    "deploy.host.ssh": {"errors", "deploy.config", "deploy.host.channels", "deploy.host.keys", "deploy.limits", "deploy.shell"},
     "deploy.host.fence": {"errors", "deploy.host.host"} | PURE,
     "deploy.host.dry": {"deploy.host.host", "deploy.shell", "deploy.console.terminal"},
     # what is done there, and told
@@ -113,6 +115,7 @@ TASKS = {
     for name in (
         *("pipeline", "rollback", "relaunch", "inspect", "removal", "environment"),
         *(
+            "backups.arrival",
             "backups.backing_up",
             "backups.before",
             "backups.cloning",
@@ -139,7 +142,7 @@ SIDE_BY_SIDE = 12
 
 MAY_USE = {
     "fabric": {"deploy.host.ssh"},
-    "paramiko": {"deploy.host.ssh", "deploy.host.keys"},
+    "paramiko": {"deploy.host.channels", "deploy.host.keys"},
     "tomlkit": {"deploy.config"},
     "rich": {"deploy.console.terminal", "deploy.host.dry", "deploy.outcome"},
     "invoke": set(),  # the project's tasks.py alone

@@ -11,10 +11,11 @@ import pytest
 
 from stagetools.deploy.config import StageConfig
 from stagetools.deploy.console.terminal import Terminal
-from stagetools.deploy.host import ssh
+from stagetools.deploy.host import channels
+from stagetools.deploy.host.channels import FabricHost, Started
 from stagetools.deploy.host.dry import DryTerminal
 from stagetools.deploy.host.keys import connection_errors
-from stagetools.deploy.host.ssh import FabricHost, _connection, _Started
+from stagetools.deploy.host.ssh import _connection
 from stagetools.deploy.shell import sh
 from stagetools.deploy.tasks import session
 from stagetools.errors import CommandFailed, ConnectionFailed, UsageError
@@ -43,7 +44,7 @@ def test_a_sign_of_life_on_a_dropped_connection_is_an_error_that_its_sender_know
     None
 ):
     with pytest.raises(OSError, match="the connection is gone"):
-        _Started(Gone()).send("\n")
+        Started(Gone()).send("\n")
 
 
 class Over(Gone):
@@ -58,12 +59,12 @@ class Over(Gone):
 
 def test_a_command_that_is_over_is_sent_nothing() -> None:
     with pytest.raises(OSError, match="the connection is gone"):
-        _Started(Over()).send("\n")
+        Started(Over()).send("\n")
 
 
 def test_what_was_dropped_is_closed_without_a_word() -> None:
     """Else that would be told, and not what became of the change."""
-    _Started(Gone()).close()
+    Started(Gone()).close()
     FabricHost(Gone(), "root@test", needs_sudo=False).close()
 
 
@@ -96,7 +97,7 @@ def says(out: bytes, errors: bytes = b"", status: int = 0) -> FabricHost:
 def test_a_server_that_talks_without_end_fills_no_memory_here(
     monkeypatch, end: bytes
 ) -> None:
-    monkeypatch.setattr(ssh, "_MOST", 10**6)
+    monkeypatch.setattr(channels, "_MOST", 10**6)
     with pytest.raises(CommandFailed) as caught:
         says((b"x" * 99 + end) * 200_000).run(sh("true"))
     assert caught.value.output.startswith("It said more than any answer has")

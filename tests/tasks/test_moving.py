@@ -11,7 +11,7 @@ import pytest
 
 from stagetools.deploy.console.terminal import Terminal
 from stagetools.deploy.steps import lock
-from stagetools.deploy.tasks.backups import before, moving
+from stagetools.deploy.tasks.backups import arrival, before, moving
 from stagetools.deploy.tasks.backups.before import hosts_before
 from stagetools.deploy.tasks.change import Change
 from stagetools.deploy.tree import read_tree
@@ -39,7 +39,7 @@ class Move:
 
     def run(self) -> None:
         with lock.hold(self.new.session, "ann") as held:
-            moving.Move(
+            arrival.Move(
                 self.new.session,
                 held,
                 self.new.facts,
@@ -179,8 +179,10 @@ def test_what_a_move_left_behind_long_ago_does_not_come_back_by_itself(
     assert [name for _, name in made.ran if name != "server.look"] == []
 
 
-def test_a_failed_move_back_leaves_the_old_database_guarded(move, ready) -> None:
-    made = move(facts=replace(ready, moved="203.0.113.7"), old={LEFT: failure("no")})
+@pytest.mark.parametrize("guard", ["moved", "arriving"])  # the latter, once that failed
+def test_a_failed_move_back_leaves_the_old_database_guarded(move, ready, guard) -> None:
+    facts = replace(ready, **{guard: "203.0.113.7"})
+    made = move(facts=facts, old={LEFT: failure("no")})
     made.fails()
     led = made.at("new", "backup.move.lead_no_more")
     assert made.at("new", "backup.repository.arrive") < led
@@ -281,29 +283,59 @@ def test_one_that_does_not_answer_is_lost_only_if_somebody_says_so(
     assert not moving.moves(tmp_path, to)
 
 
-@pytest.mark.parametrize("serves", ["192.0.2.1", "192.0.2.2", ""])
+@pytest.mark.parametrize(
+    ("there", "moves"),
+    [
+        ({"192.0.2.2": "release", "192.0.2.1": "release"}, "192.0.2.2"),
+        ({"192.0.2.1": "release"}, "192.0.2.1"),  # the last one was given up
+        ({"192.0.2.2": "moved", "192.0.2.1": "release"}, "192.0.2.2"),  # that is older
+        ({}, ""),
+    ],
+)
 def test_each_server_that_git_knows_is_asked_whether_the_site_is_there(
-    tmp_path, config, layout, deployed, monkeypatch, serves: str
+    servers, there: dict[str, str], moves: str
 ) -> None:
-    """The last one was given up, perhaps, and the one before it goes on serving."""
+    assert servers(there) == ([moves] if moves else [])
+
+
+def test_where_a_later_server_is_silent_an_earlier_one_is_not_taken(servers) -> None:
+    with pytest.raises(UsageError, match=r"was on 192\.0\.2\.2 after that") as caught:
+        servers({"192.0.2.2": "silent", "192.0.2.1": "release"})
+    assert "STAGETOOLS_OLD_HOST=192.0.2.1" in caught.value.remedy
+    assert servers({"192.0.2.2": "release", "192.0.2.1": "silent"}) == ["192.0.2.2"]
+
+
+@pytest.fixture
+def servers(tmp_path, config, layout, deployed, monkeypatch):
+    """What git knows, each as it stands; from which of them the site moves."""
     for host in ("192.0.2.1", "192.0.2.2", config.host):
         commit(tmp_path, host)
     to = moving.Destination(system=layout.system, config=config, terminal=Asked())
     moved: list[str] = []
 
-    @contextmanager
-    def opened(there: Any, **options: Any) -> Any:
-        facts = (
-            deployed if there.config.host == serves else replace(deployed, release="")
-        )
-        yield Scene(layout, there.config, facts).session
-
-    monkeypatch.setattr(moving, "open_session", opened)
     monkeypatch.setattr(
         moving, "_move", lambda root, to, old, facts, **_: moved.append(old.config.host)
     )
-    assert moving.moves(tmp_path, to) == bool(serves)
-    assert moved == ([serves] if serves else [])
+
+    def run(there: dict[str, str]) -> list[str]:
+        kinds = {
+            "release": deployed,
+            "moved": replace(deployed, release="", moved=config.host),
+            "": replace(deployed, release=""),
+        }
+
+        @contextmanager
+        def opened(to: Any, **options: Any) -> Any:
+            if (kind := there.get(to.config.host, "")) == "silent":
+                raise ConnectionFailed("silent") from TimeoutError()
+            yield Scene(layout, to.config, kinds[kind]).session
+
+        moved.clear()
+        monkeypatch.setattr(moving, "open_session", opened)
+        assert moving.moves(tmp_path, to) == bool(moved)
+        return moved
+
+    return run
 
 
 def refused(there: Any, **options: Any) -> Any:

@@ -114,13 +114,17 @@ class Change:
             self._prune,
         )
         for undo in undoing:
-            try:
-                self.held.check()  # else it may be somebody else's that is taken away
-                undo()
-            except (ConnectionFailed, LockLost):
-                self.standing.lost = True
-            except StageError:
-                pass  # the next task does it
+            self.attempt(undo)
+
+    def attempt(self, undo: Callable[[], object]) -> None:
+        """One part of `put_back`, while the lock is ours."""
+        try:
+            self.held.check()  # else it may be somebody else's that is taken away
+            undo()
+        except (ConnectionFailed, LockLost):
+            self.standing.lost = True
+        except StageError:
+            pass  # the next task does it
 
     def _settle(self) -> None:
         """After Ctrl-C the command that it broke into still runs on the server."""
