@@ -4,18 +4,17 @@ import fcntl
 import io
 import json
 import os
-import pwd
 import shutil
 import sqlite3
 import stat
 import subprocess
-import sys
 import tarfile
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from moto.server import ThreadedMotoServer
 
 from stagetools.deploy.backups import Backup, Keep
 from stagetools.deploy.commands.backup import repository, setup
@@ -25,6 +24,7 @@ from stagetools.deploy.shell import Command, Secret
 from stagetools.deploy.steps import backup as steps
 from stagetools.deploy.steps import clone, lost
 from stagetools.errors import StageError
+from tests.commands.backed_up import DOCKER, RELEASE, database, serve
 from tests.commands.machine import Machine
 
 pytestmark = [
@@ -35,19 +35,7 @@ pytestmark = [
     ),
 ]
 
-RELEASE = "20260131-070000-0000000"
 CONFIG = StageConfig(stage_name="prod", domains=("shop.test",))
-# `docker run … --volume A:/live --volume B:/copy … python -I - WORD FILE FILE`, without a container
-DOCKER = f"""
-test "$1" = run || exit 0
-for word in "$@"; do
-  case $word in *:/live) live=${{word%:/live}} ;; *:/copy) copy=${{word%:/copy}} ;; esac
-done
-while test "$1" != -I; do shift; done
-set -- "$3" "$(echo "$4" | sed "s,^/live,$live,; s,^/copy,$copy,")" "$(echo "$5" | sed "s,^/live,$live,; s,^/copy,$copy,")"
-test -n "$3" || set -- "$1" "$2"
-exec {sys.executable} -I - "$@"
-"""
 ANALYZE = """
 case "$*" in *nonsense*) exit 1 ;; esac
 echo "Next elapse: Thu 2026-11-26 02:17:00 UTC"
@@ -65,31 +53,15 @@ esac
 @pytest.fixture
 def site(machine, layout) -> Machine:
     """A server on which a release serves, with a database, an upload and a secret."""
-    own = pwd.getpwuid(os.getuid()).pw_name
-    real = shutil.which("install")
-    machine.program(
-        "install",
-        f'case "$*" in *" -o "*) shift 5; exec {real} -d -o {own} "$@" ;; esac; exec {real} "$@"',
-    )
-    machine.patience = 120
-    machine.program("id", "echo 0")
+    serve(machine, layout)
     machine.program("nice", 'shift 2; exec "$@"')  # a test has a time in which to end
-    machine.program("docker", DOCKER)
     machine.program("systemd-analyze", ANALYZE)
     machine.program("systemctl", SYSTEMCTL)
-    machine.at("/etc/systemd/system").mkdir(parents=True)
-    machine.at(layout.current).symlink_to(f"run/{RELEASE}.sock")
-    machine.at(layout.env_file).write_text('SECRET_KEY="k"\n')
     machine.at(layout.media_dir / "a").mkdir()
     machine.at(layout.media_dir / "a/upload").write_bytes(os.urandom(200_000))
-    machine.at(layout.media_dir / ".tmp").mkdir()
     machine.at(layout.media_dir / ".tmp/half").write_text("half of an upload")
     rows(machine, layout, 1000)
     return machine
-
-
-def database(machine: Machine, layout) -> Path:
-    return machine.at(layout.data_dir / layout.database_name)
 
 
 def rows(machine: Machine, layout, many: int) -> None:
@@ -519,8 +491,7 @@ def size_of(folder: Path) -> int:
 def test_a_lost_site_comes_back_from_s3_with_what_is_given_beside_the_key(
     site, layout
 ) -> None:
-    moto = pytest.importorskip("moto.server")
-    bucket = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    bucket = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     bucket.start()
     try:
         host, port = bucket.get_host_and_port()

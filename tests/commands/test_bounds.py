@@ -3,14 +3,10 @@
 import fcntl
 import io
 import os
-import pwd
-import shutil
 import sqlite3
 import subprocess
-import sys
 import tarfile
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
@@ -23,21 +19,9 @@ from stagetools.deploy.shell import Secret
 from stagetools.deploy.steps import backup as steps
 from stagetools.deploy.steps import lost
 from stagetools.errors import StageError
+from tests.commands.backed_up import database, serve
 from tests.commands.machine import Machine, until
 
-RELEASE = "20260131-070000-0000000"
-# `docker run … --volume A:/live --volume B:/copy … python -I - WORD FILE FILE`, without a container
-DOCKER = f"""
-test "$1" = run || exit 0
-ls -l /proc/self/fd >>"$said.open"
-for word in "$@"; do
-  case $word in *:/live) live=${{word%:/live}} ;; *:/copy) copy=${{word%:/copy}} ;; esac
-done
-while test "$1" != -I; do shift; done
-shift 2
-for word; do shift; set -- "$@" "$(echo "$word" | sed "s,^/live,$live,; s,^/copy,$copy,")"; done
-exec {sys.executable} -I - "$@"
-"""
 # None is needed here, and restic takes a second to begin.
 RESTIC = """
 case "$*" in
@@ -52,31 +36,15 @@ esac
 @pytest.fixture
 def site(machine, layout) -> Machine:
     """A server on which a release serves, with a database and backups."""
-    own = pwd.getpwuid(os.getuid()).pw_name
-    real = shutil.which("install")
-    machine.program(
-        "install",
-        f'case "$*" in *" -o "*) shift 5; exec {real} -d -o {own} "$@" ;; esac; exec {real} "$@"',
-    )
-    machine.patience = 120
-    machine.program("id", "echo 0")
-    machine.program("docker", DOCKER)
+    serve(machine, layout)
     machine.program("restic", RESTIC)
     machine.program("systemctl", "echo active")
     machine.program("systemd-analyze", "true")
-    machine.at("/etc/systemd/system").mkdir(parents=True)
-    machine.at(layout.current).symlink_to(f"run/{RELEASE}.sock")
-    machine.at(layout.env_file).write_text('SECRET_KEY="k"\n')
-    machine.at(layout.media_dir / ".tmp").mkdir()
     with closing(sqlite3.connect(database(machine, layout))) as live:
         live.execute("CREATE TABLE entry (text)")
         live.commit()
     set_up(machine, layout)
     return machine
-
-
-def database(machine: Machine, layout) -> Path:
-    return machine.at(layout.data_dir / layout.database_name)
 
 
 def set_up(machine: Machine, layout, to: str = "") -> Site:

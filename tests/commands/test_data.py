@@ -170,7 +170,7 @@ SECRET = "another site's"
 def walled(layout, monkeypatch):
     """A machine of root's, whose account is `nobody`; beside it what only root may read."""
     if os.getuid() != 0 or not shutil.which("setpriv"):
-        pytest.skip("only root can be another user")
+        pytest.skip("only root, by setpriv, can be another user")
     with tempfile.TemporaryDirectory() as root:  # one that `nobody` may walk into
         Path(root).chmod(0o755)
         machine = Machine(Path(root))

@@ -51,6 +51,16 @@ def new_server(storage: None, key: Path) -> Iterator[Callable[..., Server]]:
         server.remove()
 
 
+@pytest.fixture(scope="module")
+def keeper(new_server: Callable[..., Server]) -> Server:
+    """Another machine, which keeps what is sent to it."""
+    server = new_server("keeper")
+    server.run(
+        "useradd --create-home keeper; install -d -m 0700 -o keeper -g keeper /home/keeper/.ssh"
+    )
+    return server
+
+
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The template as the working tree has it, committed in a repository of its own."""

@@ -31,7 +31,9 @@ CALM = 20.0  # seconds without a backup, before each and after the last
 AT_MOST = 4.0  # times as long as without a backup, 99 of 100 inserts
 COPIES = 12
 CHANGED = 0.05  # of the first backup's bytes, the second's at the most
-pytestmark = pytest.mark.skipif(not MB, reason="before a release: BACKUP_MB=500")
+pytestmark = pytest.mark.skipif(
+    not MB, reason="500 MB and 1 GB for minutes, before a release: BACKUP_MB=500"
+)
 
 # Rows as visitors leave them, one behind the other; half of a row can be compressed.
 FILL = """

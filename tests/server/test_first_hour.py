@@ -165,16 +165,6 @@ def by_hand(server: Server) -> None:
     assert server.run("head -c 13 /root/database.sqlite3") == "SQLite format"
 
 
-@pytest.fixture(scope="module")
-def keeper(new_server) -> Server:
-    """Another machine, which keeps the backups and the replica."""
-    server: Server = new_server("keeper")
-    server.run(
-        "useradd --create-home keeper; install -d -m 0700 -o keeper -g keeper /home/keeper/.ssh"
-    )
-    return server
-
-
 def settle(project: Project, server: Server, keeper: Server) -> None:
     """A site whose backups and whose replica go elsewhere."""
     at = f"keeper@{keeper.address}"

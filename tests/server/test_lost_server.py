@@ -36,16 +36,6 @@ print('session=' + session.session_key)
 """
 
 
-@pytest.fixture(scope="module")
-def keeper(new_server) -> Server:
-    """Another machine, which keeps what is sent to it."""
-    server: Server = new_server("keeper")
-    server.run(
-        "useradd --create-home keeper; install -d -m 0700 -o keeper -g keeper /home/keeper/.ssh"
-    )
-    return server
-
-
 def aim(project: Project, server: Server, place: str, replica: str = "") -> None:
     """What the owner writes into deploy.toml."""
     project.target(server, domain=DOMAIN)
