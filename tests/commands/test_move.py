@@ -1,8 +1,10 @@
 """What a move leaves on two servers: the real scripts on real files, without an engine."""
 
 import io
+import os
 import socket
 import tarfile
+import time
 
 import pytest
 
@@ -90,9 +92,11 @@ def test_secrets_are_taken_by_a_server_that_does_not_serve_alone(
     assert env.stat().st_mode & 0o777 == 0o600
 
 
-def test_certificates_of_the_sites_own_domains_come_and_replace_none(
-    machine, tmp_path
+@pytest.mark.parametrize("older", [True, False])
+def test_certificates_of_the_sites_own_domains_come_and_replace_older_ones(
+    machine, tmp_path, older: bool
 ) -> None:
+    """All of a domain's or none: a certificate is of no use with another one's key."""
     store = tmp_path / "volume/caddy/certificates/acme.test-directory"
     machine.program("docker", f"echo {tmp_path}/volume")
     for domain in ("shop.test", "other.test"):
@@ -105,11 +109,14 @@ def test_certificates_of_the_sites_own_domains_come_and_replace_none(
         names = archive.getnames()
     assert len(names) == 2
     assert all(name.endswith(("shop.test.crt", "shop.test.key")) for name in names)
-    (store / "shop.test/shop.test.key").unlink()
-    (store / "shop.test/shop.test.crt").write_text("newer")
+    at = time.time() + (-9000 if older else 9000)
+    for kind in ("crt", "key"):
+        (store / f"shop.test/shop.test.{kind}").write_text("its own")
+        os.utime(store / f"shop.test/shop.test.{kind}", (at, at))
     machine.run(move.take_certificates(["shop.test", "none.test"]), stdin=sent)
-    assert (store / "shop.test/shop.test.key").read_text() == "shop.test key"
-    assert (store / "shop.test/shop.test.crt").read_text() == "newer"
+    for kind in ("crt", "key"):
+        stands = f"shop.test {kind}" if older else "its own"
+        assert (store / f"shop.test/shop.test.{kind}").read_text() == stands
 
 
 def test_one_that_has_none_sends_none(machine, tmp_path) -> None:

@@ -814,8 +814,8 @@ send() {
     database)
       copy_live sent
       judge_copy sent
-      mkdir -p "${sent%/*}" # in memory: whoever is only read from keeps nothing of it
-      printf '%s\n' "$made" | tail -n 1 >"$sent"
+      mkdir -p "${counts%/*}" # in memory: whoever is only read from keeps nothing of it
+      printf '%s\n' "$made" | tail -n 1 >"$counts"
       inside cat sent/database.sqlite3
       ;;
     picked)
@@ -908,7 +908,7 @@ take_key() {
   mv -T "$key.new" "$key"
 }
 
-sent=/run/stagetools/$name.sent
+counts=/run/stagetools/$name.sent
 what=$1
 shift
 case $what in
@@ -925,7 +925,7 @@ case $what in
   count) count ;;
   send) send "$@" ;;
   receive) receive "$@" ;;
-  sent) cat "$sent" ;;
+  sent) cat "$counts" ;;
   arrive) arrive "$@" ;;
   files) files ;;
   pick) pick ;;

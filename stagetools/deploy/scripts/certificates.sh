@@ -2,7 +2,7 @@
 # The certificates of a server's proxy, with their keys, from one server to another:
 #
 #   certificates.sh send DOMAIN…  print the domains' own as a tar file
-#   certificates.sh take DOMAIN…  keep such a file's where the proxy looks; what is there stays
+#   certificates.sh take DOMAIN…  keep such a file's where the proxy looks; what is newer there stays
 #   certificates.sh roots         print that of the proxy's own authority, if it has one
 set -eu
 what=$1
@@ -20,8 +20,8 @@ case $what in
       set -- "$@" "caddy/certificates/*/$domain/$domain.*"
       shift
     done
-    # 2: it had none of one
-    tar -x --no-same-owner --skip-old-files --wildcards "$@" 2>/dev/null || test $? = 2
+    # 2: it had none of one. A site that comes back finds those that it had when it left, with other keys.
+    tar -x --no-same-owner --keep-newer-files --wildcards "$@" 2>/dev/null || test $? = 2
     ;;
   roots)
     file=caddy/pki/authorities/local/root.crt
