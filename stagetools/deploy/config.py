@@ -15,13 +15,7 @@ from stagetools.deploy.backups import Backup, Keep
 from stagetools.deploy.replicas import Replica
 from stagetools.errors import ConfigError
 
-__all__ = [
-    "DOMAIN_MAX",
-    "StageConfig",
-    "bytes_in",
-    "load",
-    "remember",
-]
+__all__ = ["DOMAIN_MAX", "StageConfig", "bytes_in", "load", "remember"]
 
 # A domain becomes part of the path of a unix socket, which holds 107 bytes in all. unix(7)
 DOMAIN_MAX = 80

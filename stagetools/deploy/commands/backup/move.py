@@ -1,7 +1,6 @@
 """Moving a site to another server: what leads visitors on, and what comes along."""
 
 from collections.abc import Sequence
-from pathlib import PurePosixPath
 
 from stagetools.deploy.commands.backup import replica
 from stagetools.deploy.layout import Layout
@@ -64,7 +63,7 @@ def send_certificates(domains: Sequence[str]) -> Command:
 
 @named
 def take_certificates(domains: Sequence[str]) -> Command:
-    """Keep such a tar file where the proxy looks; one that is there already stays."""
+    """Keep such a tar file where the proxy looks; what is newer there stays."""
     return script_file("certificates.sh", "take", *domains)
 
 
@@ -126,14 +125,13 @@ def come_back(layout: Layout) -> Command:
 @named
 def gone(layout: Layout) -> Command:
     """End all that could still write to the database of a site that has left."""
-    meta: PurePosixPath = replica.meta_dir(layout)
     return script_file(
         "gone.sh",
         layout.system.name,
         layout.system.container,
         layout.hold_file,
         replica.own_dir(layout),
-        meta,
+        replica.meta_dir(layout),
         layout.system.user,
         replica.container(layout),
         script_text("replica_away.sh"),
