@@ -20,6 +20,8 @@ from types import ModuleType
 from typing import Any
 
 from stagetools.naming.system import BUILD, System
+from stagetools.settings.kept_logs import kept_logs
+from stagetools.settings.whitenoise import own_whitenoise
 
 __all__ = ["add_source_dir", "adopt", "stand_in"]
 
@@ -127,7 +129,13 @@ def adopt(own: dict[str, Any], defaults: ModuleType) -> None:
     changed |= _mail(own, ours)
     changed["DATABASES"] = _databases(own.get("DATABASES", {}), ours["DATABASES"])
     changed["STORAGES"] = _storages(own, ours["STORAGES"])
-    changed["LOGGING"] = _logging(own.get("LOGGING") or {}, ours["LOGGING"])
+    if not changed["WHITENOISE_MANIFEST_STRICT"]:
+        changed["STORAGES"]["staticfiles"] = _lenient(ours["STORAGES"]["staticfiles"])
+    changed["STAGETOOLS_REPLACED"] = {
+        "WSGI_APPLICATION": own.get("WSGI_APPLICATION")  # `inv check` looks into it
+    }
+    changed["LOGGING"] = kept_logs(own.get("LOGGING") or {}, ours["LOGGING"])
+    changed |= _whitenoise(own)
     changed["MIDDLEWARE"] = _middleware(own, changed, ours["MIDDLEWARE"])
     for name in _GONE:
         own.pop(name, None)
@@ -163,6 +171,16 @@ def _storages(own: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]
         "default": dict(ours["default"]) if is_on_disk else default,
         "staticfiles": ours["staticfiles"],
     }
+
+
+def _lenient(storage: Mapping[str, Any]) -> dict[str, Any]:
+    """Hashed as ours, and a page that names a missing file is shown."""
+    is_hashed = "Manifest" in storage["BACKEND"]
+    return (
+        {"BACKEND": "stagetools.web.storage.StaticStorage"}
+        if is_hashed
+        else {**storage}
+    )
 
 
 def _static_files(own: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
@@ -215,14 +233,10 @@ def _mail(own: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _logging(own: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
-    """Ours, for files cannot be written there; of theirs each logger's level."""
-    levels = {
-        name: {"level": logger["level"]}
-        for name, logger in own.get("loggers", {}).items()
-        if "level" in logger and name
-    }
-    return {**ours, "loggers": {**levels, **ours["loggers"]}}
+def _whitenoise(own: Mapping[str, Any]) -> dict[str, str]:
+    """A class of theirs that is made of WhiteNoise's: ours is made of it, and stands for it."""
+    name = own_whitenoise(own.get("MIDDLEWARE", ()))
+    return {"STAGETOOLS_WHITENOISE": name} if name else {}
 
 
 def _middleware(
@@ -236,6 +250,7 @@ def _middleware(
         *_OUTERMOST,
         *after_security,
         "whitenoise.middleware.WhiteNoiseMiddleware",
+        changed.get("STAGETOOLS_WHITENOISE"),
     }
     theirs = [name for name in own.get("MIDDLEWARE", ()) if name not in dropped]
     if _SECURITY not in theirs:

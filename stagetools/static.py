@@ -8,12 +8,12 @@ every release serves the archive too.
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from whitenoise.middleware import WhiteNoiseMiddleware
+from django.utils.module_loading import import_string
 
 __all__ = ["StaticMiddleware", "keep_hashed_files"]
 
@@ -21,8 +21,15 @@ __all__ = ["StaticMiddleware", "keep_hashed_files"]
 _HASHED = re.compile(r"\.[0-9a-f]{12}(\.[^/]*)?$")
 
 
-class StaticMiddleware(WhiteNoiseMiddleware):  # type: ignore[misc]
+_WHITENOISE = "whitenoise.middleware.WhiteNoiseMiddleware"
+# an adopted project may have one of its own, made of WhiteNoise's: ours is made of that
+_Base: Any = import_string(getattr(settings, "STAGETOOLS_WHITENOISE", _WHITENOISE))
+
+
+class StaticMiddleware(_Base):  # type: ignore[misc]
     """WhiteNoise over STATIC_ROOT, then over STATIC_ARCHIVE; what is hashed never changes."""
+
+    _theirs: Callable[[str, str], bool] | None = None
 
     def __init__(self, get_response: Any = None, **options: Any) -> None:
         archive = Path(getattr(settings, "STATIC_ARCHIVE", "") or "/nonexistent")
@@ -37,10 +44,22 @@ class StaticMiddleware(WhiteNoiseMiddleware):  # type: ignore[misc]
         if url not in self.own:
             super().add_file_to_dictionary(url, path, **options)
 
-    def immutable_file_test(self, path: str, url: str) -> bool:
-        """True for the manifest's files, and for every one in the archive."""
+    @property
+    def immutable_file_test(self) -> Callable[[str, str], bool]:
+        """True for the manifest's files, for every one in the archive, and for the project's."""
+        return self._is_immutable
+
+    @immutable_file_test.setter
+    def immutable_file_test(self, test: Callable[[str, str], bool]) -> None:
+        self._theirs = (
+            test  # WHITENOISE_IMMUTABLE_FILE_TEST, in place of the manifest's
+        )
+
+    def _is_immutable(self, path: str, url: str) -> bool:
         if path.startswith(self.archive):
             return bool(_HASHED.search(url))
+        if self._theirs and self._theirs(path, url):
+            return True
         return bool(super().immutable_file_test(path, url))
 
 

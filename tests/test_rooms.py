@@ -38,7 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "config": {"errors"},
     "probe": {"web.hashed"},
     "utils": NAMING | {"naming.places"},
-    "adopted": {"naming.system"},
+    "adopted": {"naming.system", "settings.kept_logs", "settings.whitenoise"},
     "manage": NAMING | {"installed.commands", "naming.places"},
     "__main__": FINDING | {"naming.comparison", "naming.inspection"},
     "secret_key": NAMING | {"config"},
@@ -61,12 +61,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "naming.inspection": NAMING | {"naming.comparison"},
     # what the settings are made of
     "settings.csp": {"errors"},
+    "settings.kept_logs": set(),
+    "settings.whitenoise": set(),
     "settings.logs": NAMING | {"config"},
     "settings.mail": NAMING | {"config"},
     # around the site, in the web container
     "web.bodies": set(),
     "web.hashed": set(),
     "web.rehearsal": set(),
+    "web.storage": set(),
     # what an installed project has outside of its directory
     "installed.units": {"naming.system"},
     "installed.etc": {"naming.system", "installed.units"},

@@ -9,6 +9,7 @@ from stagetools.utils import get_expected_system_from_name
 
 FILES = "django.core.files.storage.FileSystemStorage"
 HASHED = "whitenoise.storage.CompressedManifestStaticFilesStorage"
+SHOWN = "stagetools.web.storage.StaticStorage"  # hashed, and no name ends a page
 S3 = "storages.backends.s3.S3Storage"
 
 
@@ -72,7 +73,7 @@ def test_uploads_elsewhere_stay_there_and_are_not_served_here(wrap):
     ):
         settings = wrap(MEDIA_URL="/media/", **own)
         assert settings["STORAGES"]["default"]["BACKEND"] == S3
-        assert settings["STORAGES"]["staticfiles"]["BACKEND"] == HASHED
+        assert settings["STORAGES"]["staticfiles"]["BACKEND"] == SHOWN
         assert "Media" not in rows(settings)
 
 
@@ -136,6 +137,71 @@ def test_lists_that_both_have_are_united_and_choices_stay_theirs(wrap):
     settings = wrap(CSRF_TRUSTED_ORIGINS=("https://a.b",), X_FRAME_OPTIONS="SAMEORIGIN")
     assert settings["CSRF_TRUSTED_ORIGINS"] == ["https://a.b", "https://ours.example"]
     assert settings["X_FRAME_OPTIONS"] == "SAMEORIGIN"
+
+
+THEIR_LOGS = {
+    "filters": {"live": {"()": "a.Filter"}},
+    "formatters": {"long": {"format": "x"}},
+    "handlers": {
+        "console": {"class": "logging.StreamHandler"},
+        "file": {"class": "logging.handlers.RotatingFileHandler", "filename": "a.log"},
+        "syslog": {"class": "logging.handlers.SysLogHandler"},
+        "later": {"class": "logging.handlers.MemoryHandler", "target": "file"},
+        "errors": {"class": "sentry.Handler", "filters": ["live"], "formatter": "long"},
+        "mail": {"class": "django.utils.log.AdminEmailHandler"},
+        "stdout": {"()": "shop.logs.Handler"},
+    },
+    "loggers": {
+        "shop": {
+            "handlers": ["console", "errors"],
+            "level": "DEBUG",
+            "propagate": False,
+        },
+        "django": {"handlers": ["mail", "file"], "level": "DEBUG"},
+        "quiet": {"handlers": ["file"]},
+    },
+    "root": {"handlers": ["console", "errors"], "level": "DEBUG"},
+}
+OUR_LOGS = {
+    "filters": {"request_id": {}},
+    "handlers": {"stdout": {"class": "logging.StreamHandler"}, "mail_admins": {}},
+    "root": {"handlers": ["stdout"], "level": "INFO"},
+    "loggers": {"django": {"handlers": [], "level": "INFO"}},
+}
+
+
+def test_handlers_of_theirs_stay_but_those_that_write_a_file_or_to_a_console(
+    defaults, wrap
+):
+    vars(defaults)["LOGGING"] = OUR_LOGS
+    logs = wrap(LOGGING=THEIR_LOGS)["LOGGING"]
+    assert set(logs["handlers"]) == {"stdout", "mail_admins", "errors", "mail"}
+    assert logs["handlers"]["stdout"] == OUR_LOGS["handlers"]["stdout"]
+    assert set(logs["filters"]) == {"live", "request_id"}
+    assert "long" in logs["formatters"]
+    assert logs["root"] == {"handlers": ["stdout", "errors"], "level": "INFO"}
+    assert logs["loggers"] == {
+        "shop": {"handlers": ["errors"], "level": "DEBUG"},
+        "django": {"handlers": ["mail"], "level": "INFO"},
+    }
+
+
+def test_an_error_is_mailed_once(defaults, wrap):
+    vars(defaults)["LOGGING"] = {
+        **OUR_LOGS,
+        "root": {"handlers": ["stdout", "mail_admins"]},
+    }
+    logs = wrap(LOGGING=THEIR_LOGS)["LOGGING"]
+    assert "mail" not in logs["handlers"]
+    assert logs["loggers"]["django"]["handlers"] == []
+
+
+def test_pages_that_name_missing_files_are_shown_unless_the_manifest_was_strict(wrap):
+    def storage(**own: object) -> str:
+        return wrap(**own)["STORAGES"]["staticfiles"]["BACKEND"]
+
+    assert storage() == SHOWN
+    assert storage(STATICFILES_STORAGE="a.ManifestStaticFilesStorage") == HASHED
 
 
 @pytest.mark.parametrize(
