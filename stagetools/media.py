@@ -5,12 +5,13 @@ what could hold a script is neither shown nor loaded as one, whatever an upload 
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import IO
 from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.exceptions import MiddlewareNotUsed, SuspiciousFileOperation
-from django.http import Http404, HttpRequest, HttpResponseBase
+from django.http import FileResponse, Http404, HttpRequest, HttpResponseBase
 from django.views.static import serve
 
 __all__ = ["MediaMiddleware"]
@@ -44,6 +45,8 @@ class MediaMiddleware:
         except (Http404, SuspiciousFileOperation, OSError, ValueError):
             return self.get_response(request)
         _quieten(answer)
+        if isinstance(answer, FileResponse):
+            _shorten(request, answer)
         return answer
 
 
@@ -56,3 +59,58 @@ def _quieten(answer: HttpResponseBase) -> None:
         answer.headers["Content-Disposition"] = "attachment"
     answer.headers["Content-Security-Policy"] = _QUIET
     answer.headers["X-Content-Type-Options"] = "nosniff"
+
+
+# --- a part of a file ------------------------------------------------------------------
+
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})\Z", re.ASCII)
+_BLOCK = 65536  # bytes
+_GZIP = "django.middleware.gzip.GZipMiddleware"
+
+
+def _shorten(request: HttpRequest, answer: FileResponse) -> None:
+    """Send the part that is asked for: without it some browsers play no film.
+
+    One part; who asks for several gets the whole file, as RFC 9110 (14.2) allows.
+    """
+    answer.headers["Accept-Ranges"] = "bytes"
+    size = int(answer.headers["Content-Length"])
+    span = _span(request.headers.get("Range", ""), size)
+    if not span or not _may_be_parted(request, answer.headers["Last-Modified"]):
+        return
+    start, length = span
+    answer.status_code = 206 if length else 416
+    shown = f"{start}-{start + length - 1}" if length else "*"
+    answer.headers["Content-Range"] = f"bytes {shown}/{size}"
+    answer.headers["Content-Length"] = str(length)
+    answer.streaming_content = _part(answer.file_to_stream, start, length)
+
+
+def _may_be_parted(request: HttpRequest, modified: str) -> bool:
+    """Not of another version; and not where the part would be compressed as if it were all."""
+    encodings = request.headers.get("Accept-Encoding", "")
+    is_compressed = "gzip" in encodings and _GZIP in settings.MIDDLEWARE
+    since = request.headers.get("If-Range", modified)
+    return request.method == "GET" and since == modified and not is_compressed
+
+
+def _span(asked: str, size: int) -> tuple[int, int] | None:
+    """Where the part begins, and its length: 0 if there is none. None to send all."""
+    found = _RANGE.match(asked)
+    if not found or not any(found.groups()):
+        return None
+    first, last = found.groups()
+    if not first:
+        length = min(int(last), size)
+        return size - length, length
+    if last and int(last) < int(first):
+        return None
+    end = min(int(last), size - 1) if last else size - 1
+    return int(first), max(end + 1 - int(first), 0)
+
+
+def _part(file: IO[bytes], start: int, length: int) -> Iterator[bytes]:
+    file.seek(start)
+    while length and (block := file.read(min(length, _BLOCK))):
+        length -= len(block)
+        yield block
