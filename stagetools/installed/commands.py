@@ -27,6 +27,8 @@ def own_command(system: System, argv: list[str], django: Django) -> bool:
     """Run argv[1] if it is one of ours, and say whether it was."""
     own = {"init-etc": _init_etc, "compress": _compress}
     command, words = argv[1] if len(argv) > 1 else "help", argv[2:]
+    if command == "compress" and _is_of_an_application(system, command):
+        return False  # django-compressor's, whose users type it
     if command == "collectstatic" and any(w.startswith("--into") for w in words):
         _collect(system, argv, django)
     elif command in own:
@@ -69,6 +71,19 @@ def _need_no_secrets(system: System) -> None:
     ):
         if not config.text(name):
             os.environ[name] = value
+
+
+def _is_of_an_application(system: System, command: str) -> bool:
+    """Whether Django knows a command of that name. Ours need no settings that work."""
+    import django
+    from django.core.management import get_commands
+
+    _need_no_secrets(system)
+    try:
+        django.setup()
+    except Exception:
+        return False
+    return command in get_commands()
 
 
 def _compress(system: System, words: list[str]) -> None:
