@@ -105,8 +105,48 @@ def test_a_second_build_compresses_nothing_again(build: Build, tmp_path: Path) -
     assert css.with_name(f"{css.name}.br").read_bytes() == b"from the cache"
 
 
-def test_a_reference_to_a_file_that_is_missing_fails_the_build(build: Build) -> None:
-    build.collect(**{"bad.css": "body { background: url(img/none.svg) }"})
+BAD = {
+    "bad.css": "body { background: url(img/none.svg) } a { background: url(../../x.png) }",
+    "worse.css": "body { background: url(gone.svg) } a { background: url(img/dot.svg) }",
+    "lib.js": "1\n//# sourceMappingURL=lib.js.map\n",
+}
+
+
+def test_references_to_what_is_missing_fail_the_build_and_are_told_at_once(
+    build: Build,
+) -> None:
+    build.collect(**BAD)
+    (build.root / "latin.css").write_bytes(b"a { content: '\xe9' }")
     done = build.hash()
     assert done.returncode != 0
-    assert "img/none.svg" in done.stderr
+    assert done.stderr.splitlines()[1:-1] == [
+        "    bad.css: ../../x.png",
+        "    bad.css: img/none.svg",
+        "    worse.css: gone.svg",
+        "    latin.css: it is not UTF-8, and gets no hash",
+    ]
+
+
+def test_a_source_map_that_is_missing_is_told_and_ends_no_build(build: Build) -> None:
+    build.collect(**{"lib.js": BAD["lib.js"]})
+    done = build.hash()
+    assert done.returncode == 0, done.stderr
+    assert "    lib.js: lib.js.map" in done.stdout
+
+
+def test_where_nothing_was_strict_before_what_is_missing_ends_no_build(
+    build: Build,
+) -> None:
+    build.collect(**BAD, **{".lenient": ""})
+    latin = b"a { content: '\xe9' }"
+    (build.root / "latin.css").write_bytes(latin)
+    done = build.hash()
+    assert done.returncode == 0, done.stderr
+    assert not (build.root / ".lenient").exists()
+    assert (build.root / "latin.css").read_bytes() == latin
+    assert "latin.css" not in build.manifest
+    for row in ("bad.css: img/none.svg", "worse.css: gone.svg", "latin.css: it is not"):
+        assert f"    {row}" in done.stdout
+    hashed = (build.root / build.manifest["worse.css"]).read_text()
+    assert build.manifest["img/dot.svg"] in hashed
+    assert "url(gone.svg)" in hashed

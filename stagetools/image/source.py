@@ -1,20 +1,24 @@
 """One interpreter for the build's checks: `python -m stagetools.image.source DIRECTORY`.
 
-In /app: the linked SQLite, bytecode, Django's own checks, and the static files collected into
-DIRECTORY as they are (hashing them is another stage's, which is cached by their content).
+In /app: the linked SQLite, the project's own steps, bytecode, translations, Django's own checks,
+and the static files collected into DIRECTORY as they are (hashing them is another stage's, which
+is cached by their content).
 """
 
 import compileall
-import os
 import py_compile
-import secrets
 import sqlite3
+import subprocess
 import sys
+from pathlib import Path
 
+from stagetools.image import translations
+from stagetools.image.collecting import collect, name_places, set_up
 from stagetools.image.sqlite import has_wal_reset_bug
-from stagetools.naming.system import BUILD
 
 __all__ = ["main"]
+
+HOOK = Path("hooks/build")
 
 
 def main(directory: str) -> None:
@@ -24,9 +28,22 @@ def main(directory: str) -> None:
             f"SQLite {sqlite3.sqlite_version} can corrupt a WAL database"
             " (sqlite.org/wal.html#walresetbug): the image needs 3.51.3 or later."
         )
+    name_places(directory)
+    _run_hook()
     _compile()
-    _set_up_django()
-    _check_and_collect(directory)
+    set_up()
+    _check()
+    collect(directory)
+
+
+def _run_hook() -> None:
+    """The project's own steps, which no update of the template touches."""
+    if not HOOK.is_file():
+        return
+    words = [f"./{HOOK}"] if HOOK.stat().st_mode & 0o100 else ["sh", "-eu", str(HOOK)]
+    status = subprocess.run(words, check=False).returncode
+    if status:
+        sys.exit(f"{HOOK} ended with exit status {status}; its own words are above.")
 
 
 def _compile() -> None:
@@ -34,29 +51,14 @@ def _compile() -> None:
     mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
     if not compileall.compile_dir(".", quiet=1, invalidation_mode=mode):
         sys.exit("A file does not compile.")
+    if broken := translations.compile_all(Path()):
+        sys.stdout.write(f"! Translations that cannot be read: {', '.join(broken)}\n")
 
 
-def _set_up_django() -> None:
-    """As a production stage, with a key that lives no longer than this process."""
-    os.environ["STAGETOOLS_SYSTEM"] = BUILD
-    os.environ["SECRET_KEY"] = secrets.token_urlsafe(50)
-    os.environ["ALLOWED_HOSTS"] = "localhost"
-    sys.path.insert(0, ".")
-    import aaa_env_setup  # noqa: F401 - names the settings module
-    import django
-
-    django.setup()
-
-
-def _check_and_collect(directory: str) -> None:
-    from django.conf import settings
+def _check() -> None:
     from django.core.management import call_command
 
-    plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
-    settings.STORAGES = {**settings.STORAGES, "staticfiles": plain}
-    settings.STATIC_ROOT = directory
     call_command("check", fail_level="ERROR", verbosity=0)
-    call_command("collectstatic", interactive=False, verbosity=0)
 
 
 if __name__ == "__main__":

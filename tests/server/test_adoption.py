@@ -15,6 +15,10 @@ from tests.template.test_adoption import STAND_IN, adopt
 TOKEN = re.compile(r'csrfmiddlewaretoken" value="([^"]+)"')
 
 
+NAMES = "{% load static %}<h1>Shop</h1>{% static 'no.js' %}|{% static 'made.js' %}|"
+HOOK = "mkdir catalog/static && echo 'made()' >catalog/static/made.js\n"
+
+
 @pytest.fixture(scope="module")
 def server(new_server) -> Server:
     return new_server("adopt", with_docker=True)
@@ -39,6 +43,8 @@ def plain(adopted, server, tmp_path_factory) -> Browser:
         existing.plain(tmp_path_factory.mktemp("plain") / "shop"), existing.PLAIN
     )
     project.write(".gitignore", ".env*\n*.sqlite3*\n")  # as `inv check` asks
+    project.replace("catalog/views.py", "<h1>Shop</h1>", NAMES)
+    project.write("hooks/build", HOOK)
     project.target(server, domain="shop.test")
     project.deploy()
     existing.python(project.root, "manage.py", "test")
@@ -75,6 +81,16 @@ def test_what_startproject_made_serves_and_stores(plain) -> None:
     assert "max-age" in page.headers["strict-transport-security"]
     assert plain.get("/admin/login/").status == 200
     assert plain.get("/healthz").status == 200
+
+
+def test_a_page_that_names_a_missing_file_is_shown(plain) -> None:
+    assert "</h1>/static/no.js|" in plain.get("/").text
+
+
+def test_what_the_projects_own_step_makes_is_hashed_and_served(plain) -> None:
+    made = re.search(r"\|(/static/made\.[0-9a-f]{12}\.js)\|", plain.get("/").text)
+    assert made
+    assert plain.get(made[1]).text == "made()\n"
 
 
 def test_its_debug_pages_and_its_placeholder_of_a_key_stay_at_home(plain) -> None:

@@ -308,6 +308,17 @@ def test_a_failed_test_is_named_in_what_to_type(said, option):
     )
 
 
+def test_what_is_worth_knowing_is_told_though_nothing_failed(tmp_path, monkeypatch):
+    words = (sys.executable, "-c", "print('a log\\n! this\\n  → do that')")
+    told = readiness.Program("static files", words, "", notes=True)
+    silent = readiness.Program("settings", words, "")
+    monkeypatch.setattr(readiness, "_programs", lambda *_: [told, silent])
+    monkeypatch.setattr(readiness, "problems_of_files", lambda root: [])
+    said: list[str] = []
+    readiness.check(tmp_path, said.append)
+    assert said == ["✓ static files\n! this\n  → do that", "✓ settings"]
+
+
 def test_what_git_would_track_and_what_the_image_would_lack_is_said(tmp_path):
     git(tmp_path, "init", "--quiet")
     (tmp_path / ".copier-answers.yml").write_text("settings_module: shop.settings\n")

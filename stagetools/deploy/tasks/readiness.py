@@ -22,6 +22,7 @@ from stagetools.naming.system import BUILD
 __all__ = ["Problem", "check", "problems_of_files", "remedy_for", "words_of_tests"]
 
 _SHOWN, _SHOWN_WITH_ADVICE = 25, 5  # last lines of a failing program
+_ALL = 1000  # of one that has found all that there is
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "SYSTEMROOT")
 
 
@@ -42,6 +43,8 @@ class Program:
     remedy: str
     environment: dict[str, str] = field(default_factory=lambda: dict(os.environ))
     is_first_of_django: bool = False
+    notes: bool = False
+    shown: int = _SHOWN
 
 
 def check(root: Path, say: Callable[[str], None]) -> None:
@@ -52,19 +55,21 @@ def check(root: Path, say: Callable[[str], None]) -> None:
         say(f"✗ {problem.what}\n  → {problem.remedy}")
     with tempfile.TemporaryDirectory() as folder:
         for program in _programs(root, run, Path(folder)):
-            output = _output_of_failure(program, root)
-            if not output:
-                say(f"✓ {program.title}")
+            passed, output = _outcome(program, root)
+            if passed:
+                say("\n".join([f"✓ {program.title}", *_noted(program, output)]))
                 continue
             failed.append(program.title)
-            say(f"✗ {program.title}\n{_with_advice(output, program.remedy, run)}")
+            told = _with_advice(output, program.remedy, run, program.shown)
+            say(f"✗ {program.title}\n{told}")
             if program.is_first_of_django and "Traceback" in output:
                 break  # the others would say it again
     if failed:
         raise StageError(f"Not ready: {len(failed)} to fix.")
 
 
-def _output_of_failure(program: Program, root: Path) -> str:
+def _outcome(program: Program, root: Path) -> tuple[bool, str]:
+    """Whether it passed, and its words."""
     done = subprocess.run(
         program.words,
         cwd=root,
@@ -74,15 +79,21 @@ def _output_of_failure(program: Program, root: Path) -> str:
         text=True,
         check=False,
     )
-    return done.stdout or "it failed and said nothing" if done.returncode else ""
+    return not done.returncode, done.stdout or "it failed and said nothing"
 
 
-def _with_advice(output: str, remedy: str, run: str = "") -> str:
+def _noted(program: Program, output: str) -> list[str]:
+    """What a program that passed would have somebody know; see `stagetools.image.findings`."""
+    lines = output.splitlines() if program.notes else []
+    return [line for line in lines if line.startswith(("! ", "  → ", "    "))]
+
+
+def _with_advice(output: str, remedy: str, run: str = "", shown: int = _SHOWN) -> str:
     """A program's last words; only the very last where they themselves say what to do."""
     advice = remedy_for(output, run)
-    lines = output.rstrip().splitlines()[-(_SHOWN_WITH_ADVICE if advice else _SHOWN) :]
-    shown = "\n".join(f"    {line}" for line in lines)
-    return f"{shown}\n  → {advice or remedy.format(_only_the_first(output))}"
+    lines = output.rstrip().splitlines()[-(_SHOWN_WITH_ADVICE if advice else shown) :]
+    said = "\n".join(f"    {line}" for line in lines)
+    return f"{said}\n  → {advice or remedy.format(_only_the_first(output))}"
 
 
 _FAILED = re.compile(r"^(?:(?:FAILED|ERROR) \S+::|(?:FAIL|ERROR): )(\w+)", re.MULTILINE)
@@ -112,9 +123,12 @@ def _programs(root: Path, run: str, folder: Path) -> Iterator[Program]:
     missing = _manage("makemigrations", "--check", "--dry-run")
     make = f"{run}python -m stagetools.manage makemigrations"
     yield Program("no migration is missing", missing, make, build)
-    static = _manage("collectstatic", "--into", str(folder / "static"), "--verbosity=0")
+    collecting = (sys.executable, "-m", "stagetools.image.collecting")
+    static = (*collecting, build["STATIC_ROOT"])
     again = f"change the file that it names, then {run}inv check"
-    yield Program("static files can be hashed", static, again, build)
+    yield Program(
+        "static files can be hashed", static, again, build, notes=True, shown=_ALL
+    )
     tests = (sys.executable, *words_of_tests(root))
     yield Program("tests", tests, f"all of it: {run}inv test{{0}}")
 
@@ -156,6 +170,8 @@ def _as_in_a_build(folder: Path) -> dict[str, str]:
         "SECRET_KEY": secrets.token_urlsafe(50),
         "ALLOWED_HOSTS": "localhost",
         "DATABASE_PATH": str(folder / "check.sqlite3"),
+        "STATIC_ROOT": str(folder / "static"),
+        "STAGETOOLS_STATIC_FILES": "plain",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
 
