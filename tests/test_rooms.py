@@ -122,6 +122,7 @@ TASKS = {
             "backups.backing_up",
             "backups.before",
             "backups.cloning",
+            "backups.elsewhere",
             "backups.lost",
             "backups.moving",
             "backups.restoring",

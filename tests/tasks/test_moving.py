@@ -11,11 +11,18 @@ import pytest
 
 from stagetools.deploy.console.terminal import Terminal
 from stagetools.deploy.steps import lock
-from stagetools.deploy.tasks.backups import arrival, before, moving
+from stagetools.deploy.tasks import pipeline
+from stagetools.deploy.tasks.backups import arrival, before, elsewhere, moving
 from stagetools.deploy.tasks.backups.before import hosts_before
 from stagetools.deploy.tasks.change import Change
 from stagetools.deploy.tree import read_tree
-from stagetools.errors import ConnectionFailed, Interrupted, StageError, UsageError
+from stagetools.errors import (
+    CommandFailed,
+    ConnectionFailed,
+    Interrupted,
+    StageError,
+    UsageError,
+)
 from tests.steps.conftest import OLD
 from tests.steps.scripted import failure
 from tests.steps.world import Scene
@@ -263,7 +270,7 @@ def test_one_that_does_not_answer_is_lost_only_if_somebody_says_so(
         assert there.config.host == "192.0.2.1"
         raise ConnectionFailed("silent") from TimeoutError()
 
-    monkeypatch.setattr(moving, "open_session", silent)
+    monkeypatch.setattr(elsewhere, "open_session", silent)
     assert not moving.moves(tmp_path, to)
     assert "Is it lost?" in asked.question
     asked.answer = False
@@ -275,7 +282,7 @@ def test_one_that_does_not_answer_is_lost_only_if_somebody_says_so(
     with pytest.raises(StageError, match="Is it lost") as unanswered:
         moving.moves(tmp_path, to)
     assert "STAGETOOLS_OLD_HOST=lost" in unanswered.value.remedy
-    monkeypatch.setattr(moving, "open_session", refused)
+    monkeypatch.setattr(elsewhere, "open_session", refused)
     with pytest.raises(ConnectionFailed, match="another key") as caught:
         moving.moves(tmp_path, to)
     assert "STAGETOOLS_OLD_HOST=lost" in caught.value.remedy
@@ -331,7 +338,7 @@ def servers(tmp_path, config, layout, deployed, monkeypatch):
             yield Scene(layout, to.config, kinds[kind]).session
 
         moved.clear()
-        monkeypatch.setattr(moving, "open_session", opened)
+        monkeypatch.setattr(elsewhere, "open_session", opened)
         assert moving.moves(tmp_path, to) == bool(moved)
         return moved
 
@@ -358,3 +365,76 @@ def test_no_other_task_begins_where_the_site_is_not(
         lock.hold(scene.session, "ann").__enter__()
     assert "inv deploy --restore" in caught.value.remedy
     assert caught.value.untouched.startswith("Nothing was changed.")
+
+
+# --- a first deploy where it is not -------------------------------------------------------------
+
+
+@pytest.fixture
+def first(tmp_path, config, layout, ready, deployed, monkeypatch):
+    """A plain first deploy, where git knows other servers, each as it stands."""
+    (tmp_path / "manage.py").write_text("")
+    for host in ("192.0.2.1", "192.0.2.2", config.host):
+        commit(tmp_path, host)
+    asked: list[str] = []
+
+    def first(there: dict[str, Any], facts: Any = ready, *, yes: bool = False) -> Scene:
+        @contextmanager
+        def opened(to: Any, **options: Any) -> Any:
+            asked.append(to.config.host)
+            if isinstance(error := there.get(to.config.host), Exception):
+                raise error
+            seen = replace(deployed, **there.get(to.config.host, {"release": ""}))
+            old = Scene(layout, to.config, seen)
+            old.world.address = f"root@{to.config.host}"
+            yield old.session
+
+        monkeypatch.setattr(elsewhere, "open_session", opened)
+        scene = Scene(layout, config, facts, yes=yes)
+        with lock.hold(scene.session, "ann") as held:
+            tree = read_tree(tmp_path)
+            pipeline.Deploy(scene.session, held, scene.facts, tmp_path, tree).run()
+        return scene
+
+    first.asked = asked  # type: ignore[attr-defined]
+    return first
+
+
+@pytest.mark.parametrize(
+    ("there", "says", "to_do"),
+    [
+        ({}, r"shop_prod is on root@192\.0\.2\.[12], with its database", "it has: inv deploy --restore."),
+        ({"release": "", "moved": "203.0.113.7"}, "to 203.0.113.7, and nothing of it", "=lost inv deploy --restore."),
+        ({"release": "", "moved": "192.0.2.9"}, r"to 192\.0\.2\.9\. This", "=192.0.2.9 inv deploy --restore."),
+    ],
+)  # fmt: skip
+def test_no_empty_site_begins_beside_one_that_git_knows(
+    first, monkeypatch, there: dict[str, str], says: str, to_do: str
+) -> None:
+    """--yes does not agree to it: nobody was asked."""
+    for host in ("192.0.2.2", "192.0.2.1"):  # the last one has been given up
+        with pytest.raises(UsageError, match=says) as caught:
+            first({host: there}, yes=True)
+        assert "would put an empty site on 203.0.113.7." in caught.value.what
+        assert caught.value.untouched == "Nothing was changed."
+        assert to_do in caught.value.remedy
+    monkeypatch.setenv(before.OLD_HOST, before.LOST)
+    assert "Switch" in first({"192.0.2.2": there}).steps
+
+
+def test_nobody_is_asked_where_it_is_here_or_nowhere(first, deployed) -> None:
+    assert "Switch" in first({}).steps
+    assert first.asked == ["192.0.2.2", "192.0.2.1"]
+    first.asked.clear()
+    assert "Switch" in first({"192.0.2.2": {}}, deployed).steps
+    assert first.asked == []
+
+
+@pytest.mark.parametrize("error", [ConnectionFailed("silent"), UsageError("a changed key"), CommandFailed("x", status=1)])  # fmt: skip
+def test_a_server_that_cannot_be_asked_is_a_question(first, error: StageError) -> None:
+    there = {"192.0.2.2": error}
+    assert "Switch" in first(there, yes=True).steps
+    with pytest.raises(StageError, match="may have been before, cannot be") as caught:
+        first(there)
+    assert caught.value.untouched == "Nothing was changed."
+    assert "192.0.2.1" not in caught.value.what

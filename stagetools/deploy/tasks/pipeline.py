@@ -23,7 +23,7 @@ from stagetools.deploy.steps import (
     server,
     source,
 )
-from stagetools.deploy.tasks.backups import backing_up
+from stagetools.deploy.tasks.backups import backing_up, elsewhere
 from stagetools.deploy.tasks.on_copy import OnCopy
 from stagetools.deploy.tasks.session import (
     Destination,
@@ -107,6 +107,7 @@ class Deploy(OnCopy):
             self.keep_backups()
             self.keep_replica()
             return
+        self.refuse_elsewhere()
         preflight.refuse_taken_domains(self.session, self.facts)
         preflight.refuse_full_disk(self.facts)
         found = preflight.refuse_wrong_dns(self.session, self.facts)
@@ -120,6 +121,11 @@ class Deploy(OnCopy):
         if set(self.session.config.domains) - set(self.facts.domains):
             self.step("Visit", self.visit)
         self.keep_replica()  # after it: a new place refuses until it knows the site's key
+
+    def refuse_elsewhere(self) -> None:
+        """A first deploy begins with an empty database: see that there is no other one."""
+        if self.is_first:
+            elsewhere.refuse_empty_beside(self.root / "deploy.toml", self.session)
 
     def keep_backups(self) -> None:
         """Set them up as deploy.toml says; the site serves, and does not wait for that."""

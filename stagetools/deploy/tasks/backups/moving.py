@@ -6,7 +6,6 @@ Nothing is guessed where a wrong answer would let two sites serve, or an old dat
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,10 @@ from stagetools.deploy.config import StageConfig
 from stagetools.deploy.facts import Facts
 from stagetools.deploy.steps import server as servers
 from stagetools.deploy.tasks import pipeline
-from stagetools.deploy.tasks.backups import backing_up
+from stagetools.deploy.tasks.backups import backing_up, elsewhere
 from stagetools.deploy.tasks.backups.arrival import Move
 from stagetools.deploy.tasks.backups.before import LOST, OLD_HOST, servers_before
-from stagetools.deploy.tasks.session import Destination, Session, open_session
+from stagetools.deploy.tasks.session import Destination, Session
 from stagetools.errors import ConnectionFailed, StageError, UsageError
 
 __all__ = ["moves"]
@@ -65,9 +64,8 @@ def _refuse_to_choose(old: Session, silent: Sequence[str]) -> None:
 
 def _reached(opened: ExitStack, to: Destination, config: StageConfig) -> Session | None:
     """A session there, or None where nobody answers."""
-    there = replace(to, config=config, accept="", connected=lambda: None)
     try:
-        return opened.enter_context(open_session(there, aside=True))
+        return opened.enter_context(elsewhere.opened(to, config))
     except (ConnectionFailed, UsageError) as error:
         if isinstance(error.__cause__, OSError):
             return None
