@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import tarfile
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
@@ -250,6 +251,59 @@ def test_what_could_not_be_sent_is_told_and_sent_with_the_next(site, layout) -> 
     site.program("restic", RESTIC)
     site.run(repository.make(layout))
     assert steps.watch(at).troubles() == []
+
+
+# A repository with one backup, which is as it was made; how long it takes to read another place
+# is the test's.
+KEPT = """
+case "$*" in
+  *" backup "*) rm -rf made && cp -r now made ;;
+  *snapshots*) echo '[{"time":"2026-01-31T02:17:03Z","id":"%s"}]' ;;
+  *dump*) tar -c --transform 's,^made,now,' made ;;
+  *--read-data-subset*) while test -e "$said.slow"; do sleep 0.1; done ;;
+esac
+"""
+
+
+def test_while_a_drill_reads_others_are_made_and_restored_and_none_is_removed(
+    site, layout
+) -> None:
+    at = set_up(site, layout, to="sftp:keeper@host:/there")
+    site.program("restic", KEPT % ("5c" * 32) + RESTIC)
+    site.run(repository.make(layout))
+    slow, quick = site.root / "said.slow", repository.drill(layout)
+    slow.touch()
+    words = ["sh", "-c", site.text(repository.drill(layout))]
+    with subprocess.Popen(words, env=site.environment, stdout=subprocess.PIPE) as drill:
+        try:
+            until(lambda: any("subset" in one for one in site.said), 60)
+            assert steps.watch(at).busy
+            data, said = database(site, layout).read_bytes(), len(site.said)
+            taken = site.attempt(repository.take(layout, "R9", "-"), data)
+            assert taken.returncode == 0, taken.stderr
+            second = site.attempt(repository.make(layout))
+            assert b"or a drill reads there; this one is on the server" in second.stderr
+            quick = replace(quick, text=quick.text.replace(" 60", " 0"))
+            assert b"Another backup or drill runs" in site.attempt(quick).stderr
+            meanwhile = " ".join(site.said[said:])
+            assert len(copies(site)) == 1
+            assert site.at(layout.vault_dir / "inside/drill/now/manifest.json").exists()
+        finally:
+            slow.unlink()
+        out, _ = drill.communicate(timeout=60)
+    for word in (
+        "forget",
+        "--remove-all",
+        "shop_prod-drill",
+    ):  # whose container that is
+        assert word not in meanwhile
+    assert (drill.returncode, b" there=5c5c5c5c" in out) == (0, True)
+    assert len(copies(site)) == 2  # what was made meanwhile, as it was told
+    assert not site.at(layout.vault_dir / "inside/drill").exists()
+    assert (steps.watch(at).troubles(), steps.watch(at).drill.said) == ([], "")
+    before = len(site.said)
+    site.run(repository.make(layout))
+    assert "--repo repository forget" in " ".join(site.said[before:])
 
 
 def test_a_lost_site_comes_to_no_server_without_room_for_it(site, layout) -> None:

@@ -26,6 +26,8 @@ set -eu
 umask 077
 cd / # wherever root may be: the account cannot go there
 vault=$home/vault inside=$home/vault/inside key=$home/vault/key given='' image='' data='' release=''
+# What two of these have to do at the same time, each has of its own: see `drill`.
+note=$vault/stopped reader=$name-backup guarded='now sent'
 
 as() { setpriv --reuid "$user" --regid "$user" --clear-groups --inh-caps=-all -- "$@"; }
 inside() { (cd "$inside" && as "$@"); }
@@ -79,44 +81,46 @@ is_room() { # for files, too; some file systems do not count them
 }
 
 # Pass on what comes: so many bytes at the most, and only while the disk has room. Else the one who
-# takes it finds a sudden end, and `$vault/stopped` says why.
+# takes it finds a sudden end, and `$note` says why.
 flow() {
   exec 6<&0
-  rm -f "$vault/stopped"
+  rm -f "$note"
   head -c "$1" <&6 &
   worker=$!
   exec >/dev/null # the end is there as soon as that ends
   while kill -0 "$worker" 2>/dev/null; do
     is_room || {
-      echo "the disk has no more room, but for the $spare bytes that stay free." >"$vault/stopped"
+      echo "the disk has no more room, but for the $spare bytes that stay free." >"$note"
       kill "$worker"
     }
     sleep 0.3
   done
   wait "$worker" || true
-  test -e "$vault/stopped" || test "$(head -c 1 <&6 | wc -c)" = 0 ||
-    echo "more comes than the $1 bytes that there may be." >"$vault/stopped"
+  test -e "$note" || test "$(head -c 1 <&6 | wc -c)" = 0 ||
+    echo "more comes than the $1 bytes that there may be." >"$note"
 }
 
-stopped() { cat "$vault/stopped" 2>/dev/null || true; }
+stopped() { cat "$note" 2>/dev/null || true; }
 
 # A database into a file of the account's: so many bytes, or as many as there is room for.
 put() { # FILE [BYTES]
   limit=$(room)
   test "${2:-0}" = 0 || limit=$2
   flow "$limit" | as sh -euc 'cat >"$1"' put "$1"
-  test ! -e "$vault/stopped" || fail "The database did not come whole: $(stopped)"
+  test ! -e "$note" || fail "The database did not come whole: $(stopped)"
 }
 
 # --- one at a time, and what came of it -------------------------------------------------------
 
 alone() { # LIMIT [WHAT]: what has a state, and could not even begin
   exec 7>>"$vault/lock"
-  if ! flock --wait "$1" 7; then
-    unable=${2:-}
-    test -z "$unable" || test -z "${STAGETOOLS_TIMER:-}" || trap 'missed "$unable"' EXIT
-    fail "Another backup or drill runs right now: try again when it is over."
-  fi
+  flock --wait "$1" 7 || cannot_begin "${2:-}"
+}
+
+cannot_begin() {
+  unable=$1
+  test -z "$unable" || test -z "${STAGETOOLS_TIMER:-}" || trap 'missed "$unable"' EXIT
+  fail "Another backup or drill runs right now: try again when it is over."
 }
 
 # The lock is another's, and so is what lies in `inside`; that one's end may take the state's place.
@@ -164,7 +168,8 @@ end() {
   ended=$(date +%s)
   if test "$1" = 0; then good=$ended said=''; else said=${said:-it ended with exit status $1}; fi
   record "$state.new"
-  inside rm -rf now drill sent # what the lock guards
+  # shellcheck disable=SC2086 # words
+  inside rm -rf $guarded # what the lock guards
   test "$1" = 0 || test -z "${STAGETOOLS_TIMER:-}" || mail "$state" || true
   exit "$1"
 }
@@ -227,23 +232,23 @@ look_at_site() {
 # database may be made to take for ever (a FIFO as its journal, a lock that is never given back),
 # or all memory (a CHECK): it gets so much, and a time by its size. None of our locks is the client's.
 sqlite() {
-  docker rm --force "$name-backup" >/dev/null 2>&1 || true
+  docker rm --force "$reader" >/dev/null 2>&1 || true
   answer=$(
     {
       timeout --kill-after=5 "$(seconds_for "$1" "$3")" \
-        docker run --rm --interactive --name "$name-backup" --network none --read-only --cap-drop ALL \
+        docker run --rm --interactive --name "$reader" --network none --read-only --cap-drop ALL \
         --security-opt no-new-privileges --pids-limit 64 --cpu-shares 128 --log-driver none \
         --memory 512m --memory-swap 512m --ulimit "fsize=$(room)" \
         --user "$(id -u "$user"):$(id -g "$user")" \
         --volume "$data:/live" ${1:+--volume "$inside/$1:/copy"} \
-        "$image" python -I - "$2" "$3" ${4:+"$4"} <"$dir/sqlite.py" 7>&- 9>&- && code=0 || code=$?
+        "$image" python -I - "$2" "$3" ${4:+"$4"} <"$dir/sqlite.py" 5>&- 7>&- 9>&- && code=0 || code=$?
       echo "ended=$code"
     } | head -c 4000000
   )
   case $answer in
     *ended=0) ;;
     *ended=124 | *ended=137)
-      docker rm --force "$name-backup" >/dev/null 2>&1 || true # it goes on without its client
+      docker rm --force "$reader" >/dev/null 2>&1 || true # it goes on without its client
       answer='{"wrong": "to read it takes longer, or more memory, than a database of its size needs"}'
       ;;
   esac
@@ -278,7 +283,7 @@ wrong() { # what it said is wrong, or nothing
 open_repository() { # and end the locks of a restic that was cut off: this is alone here
   test -s "$vault/key" || fail "The key of the backups is gone: $vault/key."
   all=--remove-all
-  ! is_sending || all='' # it has one that is not stale
+  ! is_read || all='' # its own lock is not stale
   why=$(repository unlock ${all:+"$all"} --quiet 2>&1 >/dev/null) || case $why in
     *"wrong password"*) fail "The key in $vault/key does not open the backups." ;;
     *) fail "The backups cannot be read: $why" ;;
@@ -291,7 +296,8 @@ make() {
   alone_on_stage "${2:-3600}"
   begin backup
   look_at_site || fail "No release serves, so there is nothing to back up."
-  inside rm -rf now drill
+  inside rm -rf now
+  is_locked drilling || inside rm -rf drill # of one that was cut off
   inside mkdir now
   copy_live now
   write now/environment <"$env"
@@ -313,7 +319,7 @@ make() {
     0 | 3) ;;
     *) fail "restic could not keep the backup: read its last lines." ;;
   esac
-  is_sending || keep # it reads what would go; the next one does it
+  is_read || keep # it reads what would go; the next one does it
   test -z "$to" || : >"$vault/unsent"
   test -z "$to" || test "${3:-}" = later || send_elsewhere
   test "$status" = 0 || fail "Some uploads cannot be read by $user, and are not in the backup."
@@ -399,14 +405,17 @@ elsewhere() {
   )
 }
 
-is_sending() { test -e "$vault/sending" && ! flock --nonblock "$vault/sending" true; }
+is_locked() { test -e "$vault/$1" && ! flock --nonblock "$vault/$1" true; }
+
+# By somebody else, so that no backup may go meanwhile.
+is_read() { is_locked sending || { test "$guarded" != drill && is_locked drilling; }; }
 
 # It may take hours, in which others may make a backup, restore one, and drill: with a lock of its own.
 # Whoever finds that taken leaves a note, and the one who has it sends once more.
 send_elsewhere() {
   exec 5>>"$vault/sending"
   if ! flock --nonblock 5; then
-    echo "An earlier backup is being sent to $to; this one is on the server, and is sent after it." >&2
+    echo "An earlier backup is being sent to $to, or a drill reads there; this one is on the server, and is sent after that." >&2
     return 0
   fi
   ended=$(date +%s) good=$ended said=''
@@ -414,6 +423,10 @@ send_elsewhere() {
   inside rm -rf now
   trap 'end_sending $?' EXIT
   exec 7>&-
+  send_unsent
+}
+
+send_unsent() {
   while test -e "$vault/unsent"; do
     rm -f "$vault/unsent"
     send_all
@@ -464,12 +477,18 @@ snapshots() { # on one line
   printf '%s' "$found" | tr -d '\n'
 }
 
-drill() {
+# It may read for hours, in which nobody waits for it: others make a backup and restore one, and only
+# remove no old one. So its lock is its own, and all that it writes.
+drill() { # [SECONDS]
   stays
+  exec 9>>"$vault/drilling"
+  flock --wait "${1:-3600}" 9 || cannot_begin drill
   alone "${1:-3600}" drill
+  note=$vault/stopped.drill reader=$name-drill guarded=drill mine=''
   begin drill
   look_at_site || fail "No release serves, so no image is there to read a database with."
   open_repository
+  exec 7>&-
   id=$(snapshots) || fail "The backups cannot be read: read restic's last lines."
   id=$(printf '%s\n' "$id" | newest)
   test -n "$id" || fail "There is no backup yet."
@@ -482,16 +501,29 @@ drill() {
   mv -T "$vault/drilled.new" "$vault/drilled"
   said_of="drilled=$(short "$id") $(printf '%s\n' "$found" | sed -n 's/^{"bytes": \([0-9]*\), "rows": \([0-9]*\),.*/database=\1 rows=\2/p')"
   there=''
-  test -z "$to" || drill_elsewhere
+  test -z "$to" || drill_elsewhere "${1:-3600}"
   echo "$said_of$there" || true
+  test -z "$mine" || test ! -e "$vault/unsent" || send_what_came
+}
+
+# Backups that were made while the drill read there were told that they would be sent after it.
+send_what_came() {
+  ended=$(date +%s) good=$ended said=''
+  record "$state.new"
+  inside rm -rf drill
+  state=$vault/backup.state
+  began=$(sed -n 's/^began=//p' "$state" 2>/dev/null || true)
+  trap 'end_sending $?' EXIT
+  exec 9>&-
+  send_unsent
 }
 
 try_database() { # PROGRAM WHERE
   inside rm -rf drill
   inside mkdir drill
   "$1" dump --archive tar "$id" now | flow "$(room)" | inside tar -x -C drill ||
-    test -e "$vault/stopped" || fail "The backup $(short "$id")$2 cannot be read."
-  test ! -e "$vault/stopped" || fail "The backup $(short "$id")$2 could not be read: $(stopped)"
+    test -e "$note" || fail "The backup $(short "$id")$2 cannot be read."
+  test ! -e "$note" || fail "The backup $(short "$id")$2 could not be read: $(stopped)"
   data=$inside/drill/now # the live one is no part of this
   found=$(sqlite drill/now compare /copy/database.sqlite3 /copy/manifest.json) ||
     fail "The database in the backup $(short "$id")$2 cannot be restored: $(wrong "$found")"
@@ -505,6 +537,7 @@ drill_elsewhere() {
     echo "A backup is being sent to $to: what lies there is read by the next drill." >&2
     return 0
   fi
+  mine=yes
   why=$(opened --no-lock) || fail "The backups on the server are sound, but $to cannot be read: $(printf '%s' "$why" | tail -n 1)"
   id=$(remote snapshots --json --no-lock --host "$name" | newest)
   test -n "$id" || fail "The backups on the server are sound, but $to has none of $name yet."
@@ -539,7 +572,7 @@ watch() {
   test -s "$vault/installed" || exit 0
   echo "since=$(stat -c %Y "$vault/since")"
   test "$(cat "$vault/installed")" != lost || echo unfinished=yes # see backup_install.sh
-  test ! -e "$vault/lock" || flock --nonblock "$vault/lock" true || echo busy=yes
+  if is_locked lock || is_locked drilling; then echo busy=yes; fi
   ! test -s "$vault/ahead" || echo "ahead=$(cat "$vault/ahead")"
   test -z "$to" || echo "elsewhere=$(cat "$vault/sent" 2>/dev/null || echo 0)"
   for what in backup drill; do
@@ -641,7 +674,7 @@ uploads() {
   before=$(as find "$to" -type f -printf . | wc -c)
   if ! unpack "$1" || ! tied sh -euc "$settle" settle "$own" "$to" "$move"; then
     tied rm -rf -- "$own" || true # the disk may be full
-    test ! -e "$vault/stopped" || fail "The uploads of the backup $(short "$1") could not be brought back: $(stopped)"
+    test ! -e "$note" || fail "The uploads of the backup $(short "$1") could not be brought back: $(stopped)"
     fail "The uploads of the backup $(short "$1") could not be brought back."
   fi
   tied rm -rf -- "$own"
@@ -649,12 +682,12 @@ uploads() {
 }
 
 unpack() { # of a pipe, the shell has the last one's status alone; and tar may find half of one whole
-  rm -f "$vault/whole" "$vault/stopped"
+  rm -f "$vault/whole" "$note"
   tied mkdir -p -m 0700 -- "$to/.tmp" && tied mkdir -p -- "$own/files" || return
   tied sh -euc "$reserve" reserve "$own" "$to" || return
   { repository dump --archive tar "$1" "$from" && : >"$vault/whole"; } | flow "$(room)" |
     tied tar -x -C "$own/files" --skip-old-files --transform "s,^/*${from#/}/*,./," || return
-  test -e "$vault/whole" && test ! -e "$vault/stopped"
+  test -e "$vault/whole" && test ! -e "$note"
 }
 
 # What is there already has an empty file of its name, so that none of it is written once more.
@@ -843,9 +876,9 @@ receive() { # RELEASE BYTES
   rm -rf -- "$to"
   install -d -o "$user" -g "$user" -m 0750 "$to"
   as mkdir -m 0700 -- "$to/.tmp"
-  flow "$2" | as tar -x -C "$to" --no-same-owner || test -e "$vault/stopped" ||
+  flow "$2" | as tar -x -C "$to" --no-same-owner || test -e "$note" ||
     fail "The uploads could not be written."
-  test ! -e "$vault/stopped" || fail "The uploads did not come whole: $(stopped)"
+  test ! -e "$note" || fail "The uploads did not come whole: $(stopped)"
   # `send` leaves links out; a server that is not ours may not, and a site would serve what they lead to
   as find "$to/" -mindepth 1 ! -type f ! -type d -delete
   as find "$to" -type f -exec sync -- {} +
@@ -881,7 +914,7 @@ fill() {
   uploads=$(readlink -f "$media")
   flow "$(room)" | tied tar -x -C "$uploads" --no-same-owner ||
     fail "The uploads could not be written: $(stopped)"
-  test ! -e "$vault/stopped" || fail "The uploads did not come whole: $(stopped)"
+  test ! -e "$note" || fail "The uploads did not come whole: $(stopped)"
   sync -f "$uploads"
 }
 
@@ -898,7 +931,7 @@ keep_vault() {
   inside rm -rf repository
   flow "$(room)" | inside tar -x --no-same-owner ||
     fail "The backups did not arrive whole: $(stopped)"
-  test ! -e "$vault/stopped" || fail "The backups did not arrive whole: $(stopped)"
+  test ! -e "$note" || fail "The backups did not arrive whole: $(stopped)"
 }
 
 take_key() {
