@@ -820,6 +820,7 @@ def test_a_stage_is_counted_and_a_link_of_somebody_s_is_told(site, layout) -> No
     seen = clone.look(Site(site, layout, CONFIG))
     assert seen.contents.tables["entry"] == 1000
     assert (seen.uploads, seen.moved) == (200_000, False)
+    assert seen.vault >= size_of(site.at(layout.vault_dir / "inside/repository")) > 0
     media = site.at(layout.media_dir)
     media.rename(media.with_name("elsewhere"))
     media.symlink_to(media.with_name("elsewhere"))

@@ -87,6 +87,25 @@ def test_uploads_beyond_what_was_announced_are_not_taken_and_none_stays(
     assert done.stdout == b"received=1\n", done.stderr
 
 
+def test_who_sends_nothing_more_and_does_not_end_is_not_waited_for(
+    site, layout
+) -> None:
+    script = site.at(setup.script_path(layout))
+    script.write_text(script.read_text().replace("{2:-1800}", "{2:-1}"))
+    words = ["sh", "-c", site.text(repository.receive(layout, "R9", at_most=10**6))]
+    both = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(words, env=site.environment, **both) as takes:
+        assert takes.stdin
+        assert takes.stderr
+        takes.stdin.write(tar(100_000)[:50_000])
+        takes.stdin.flush()
+        said = takes.stderr.read()
+        takes.stdin.close()
+    assert b"did not come whole: nothing has come for 1 seconds." in said
+    assert takes.returncode == 1
+    assert not site.at(layout.media_copy("R9")).exists()
+
+
 def test_links_that_another_server_sends_lead_nowhere(site, layout) -> None:
     """A site would serve what they lead to: its environment is in /proc/self/environ."""
     made = io.BytesIO()

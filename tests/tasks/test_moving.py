@@ -219,6 +219,14 @@ def test_other_rows_than_were_sent_are_refused(move) -> None:
     assert "has other rows on the new server" in made.fails().what
 
 
+def test_the_backups_need_room_too(move) -> None:
+    held = contents(entry=100)
+    counted = f"live={held}\nuploads=5\nfiles=2\nmoved=\nvault={10**15}\n"
+    made = move(old={"backup.repository.count": counted})
+    assert "the move may need 1.0 PB" in made.fails().what
+    assert "backup.move.send_environment" not in [name for _, name in made.ran]
+
+
 def test_where_both_serve_nothing_is_touched(move, deployed) -> None:
     made = move(facts=deployed)
     error = made.fails(UsageError)

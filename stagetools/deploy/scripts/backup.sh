@@ -80,10 +80,12 @@ is_room() { # for files, too; some file systems do not count them
   test "$(room)" -gt 0 && ! df -Pi "$home" | awk 'NR == 2 {few = $2 > 0 && $4 < 20000} END {exit !few}'
 }
 
-# Pass on what comes: so many bytes at the most, and only while the disk has room. Else the one who
-# takes it finds a sudden end, and `$note` says why.
-flow() {
+# Pass on what comes: so many bytes at the most, only while the disk has room, and only while
+# something comes. Else the one who takes it finds a sudden end, and `$note` says why.
+flow() { # BYTES [SECONDS]
   exec 6<&0
+  read -r since _ </proc/uptime
+  silence=${2:-1800} had=''
   rm -f "$note"
   head -c "$1" <&6 &
   worker=$!
@@ -93,6 +95,10 @@ flow() {
       echo "the disk has no more room, but for the $spare bytes that stay free." >"$note"
       kill "$worker"
     }
+    comes || {
+      echo "nothing has come for $silence seconds." >"$note"
+      kill "$worker"
+    }
     sleep 0.3
   done
   wait "$worker" || true
@@ -100,13 +106,21 @@ flow() {
     echo "more comes than the $1 bytes that there may be." >"$note"
 }
 
+comes() { # whether the worker has read something in this time; builtins alone, for it is often asked
+  { read -r _ has <"/proc/$worker/io"; } 2>/dev/null || return 0
+  read -r now _ </proc/uptime
+  if test "$has" != "$had"; then had=$has since=$now; fi
+  test "$((${now%.*} - ${since%.*}))" -lt "$silence"
+}
+
 stopped() { cat "$note" 2>/dev/null || true; }
 
-# A database into a file of the account's: so many bytes, or as many as there is room for.
+# A database into a file of the account's: so many bytes, or as many as there is room for. Whoever
+# sends one copies and judges it first (seconds_for).
 put() { # FILE [BYTES]
   limit=$(room)
   test "${2:-0}" = 0 || limit=$2
-  flow "$limit" | as sh -euc 'cat >"$1"' put "$1"
+  flow "$limit" 15000 | as sh -euc 'cat >"$1"' put "$1"
   test ! -e "$note" || fail "The database did not come whole: $(stopped)"
 }
 
@@ -830,8 +844,8 @@ count() {
     '' | media-*) moved='' ;;
     *) moved=yes ;;
   esac
-  printf 'live=%s\nuploads=%s\nfiles=%s\nmoved=%s\n' "$(printf '%s' "$now" | tail -n 1)" \
-    "$size_of_uploads" "$number_of_uploads" "$moved"
+  printf 'live=%s\nuploads=%s\nfiles=%s\nmoved=%s\nvault=%s\n' "$(printf '%s' "$now" | tail -n 1)" \
+    "$size_of_uploads" "$number_of_uploads" "$moved" "$(inside du -sb repository 2>/dev/null | cut -f1)"
 }
 
 # Nothing but what is asked for is printed. What lies among the uploads is the site's own: it is

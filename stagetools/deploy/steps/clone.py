@@ -42,6 +42,7 @@ class Stage:
     uploads: int  # bytes
     files: int = 0  # that they are in
     moved: bool = False  # `media` is a link of somebody's, to another disk perhaps
+    vault: int = 0  # bytes of the repository with the backups
 
 
 def look(site: Site) -> Stage:
@@ -62,6 +63,7 @@ def look(site: Site) -> Stage:
         uploads=int(values["uploads"]),
         files=int(values["files"]),
         moved=values["moved"] == "yes",
+        vault=int(values.get("vault") or 0),
     )
 
 

@@ -125,9 +125,9 @@ def revive(layout: Layout, release: str, backup: str) -> Command:
 
 @named
 def count(layout: Layout) -> Command:
-    """Print what the live database and the uploads are."""
+    """Print what the live database, the uploads and the repository are."""
     command = loosely(_asked(layout, "count"))
-    return prints(command, f"live={_EXAMPLE}\nuploads=0\nfiles=0\nmoved=")
+    return prints(command, f"live={_EXAMPLE}\nuploads=0\nfiles=0\nmoved=\nvault=0")
 
 
 @named

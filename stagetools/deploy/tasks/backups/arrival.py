@@ -145,7 +145,7 @@ class Move(pipeline.Deploy):
     def _refuse_too_small_a_disk(self) -> None:
         there = clone.look(self.old)
         if not self.session.terminal.dry:
-            needed = _COPIES * there.contents.bytes + there.uploads
+            needed = _COPIES * there.contents.bytes + there.uploads + there.vault
             preflight.refuse_too_small_a_disk(
                 self.session, self.facts.disk_free, needed, "the move"
             )
