@@ -76,9 +76,9 @@ def script_file(
 ) -> Command:
     """The script of that name in `scripts/`, which meets its values as "$1", "$2".
 
-    `after` is another one there, whose functions it uses.
+    `after` has the names of others there, whose functions it uses.
     """
-    text = script_text(after) + script_text(name) if after else script_text(name)
+    text = "".join(map(script_text, [*after.split(), name]))
     return script(text, *values, interpreter=interpreter)
 
 

@@ -37,7 +37,7 @@ def live(machine, layout) -> Path:
         "install", f'shift 5; exec {install} -d -o {own} "$@"'
     )  # -d -o NAME -g NAME
     machine.program(
-        "date", f'case "$*" in *%Y*) echo {NOW} ;; *) exec /bin/date "$@" ;; esac'
+        "date", f'case "$*" in "-u +%Y"*) echo {NOW} ;; *) exec /bin/date "$@" ;; esac'
     )
     path = machine.at(layout.data_dir)
     fill(path, LIVE)
@@ -129,7 +129,19 @@ def test_a_directory_that_was_live_is_kept_likewise(machine, layout, live) -> No
     assert not machine.at(layout.data_copy("R3")).exists()
     assert files(own) == files(live) == {"shop.sqlite3": "snapshot", "key": "k"}
     kept = files(machine.at(layout.backups_dir))
-    assert kept[f"replaced-{NOW}-data-R3.sqlite3"] == "snapshot"
+    assert kept["replaced-20260131-080001-data-R3.sqlite3"] == "snapshot"
+
+
+@pytest.mark.parametrize("last", [NOW, "20991231-235959"])  # or the clock was put back
+def test_what_is_kept_now_is_the_newest_by_name_and_takes_no_other_s_place(
+    machine, layout, live, last: str
+) -> None:
+    backups = machine.at(layout.backups_dir)
+    fill(backups, {f"replaced-{last}-data.sqlite3": "the one before"})
+    seed(machine, layout)
+    machine.run(data.retire(layout, live=layout.data_copy("R3")))
+    kept = sorted(path.name for path in backups.glob("replaced-*.sqlite3"))
+    assert [(backups / name).read_text() for name in kept] == ["the one before", "live"]
 
 
 def test_nothing_is_retired_twice(machine, layout, live) -> None:
@@ -185,7 +197,8 @@ def walled(layout, monkeypatch):
             "install", f'shift 5; exec {real["install"]} -d -o 65534 -g 65534 "$@"'
         )
         machine.program(
-            "date", f'case "$*" in *%Y*) echo {NOW} ;; *) exec /bin/date "$@" ;; esac'
+            "date",
+            f'case "$*" in "-u +%Y"*) echo {NOW} ;; *) exec /bin/date "$@" ;; esac',
         )
         for place, content in (
             (layout.data_dir, LIVE),

@@ -116,7 +116,7 @@ def retire(layout: Layout, *, live: PurePosixPath) -> Command:
         layout.database_name,
         layout.backups_dir,
         replica.script_path(layout),
-        after="as_account.sh",
+        after="as_account.sh kept.sh",
     )
 
 

@@ -132,7 +132,7 @@ def hold_lock(
         layout.database_name,
         layout.backups_dir,
         replica.script_path(layout),
-        script_text("as_account.sh") + script_text("retire.sh"),
+        "".join(map(script_text, ("as_account.sh", "kept.sh", "retire.sh"))),
         interpreter="bash",
         after="adopt_uploads.sh",
     )

@@ -1,6 +1,6 @@
 # shellcheck shell=sh disable=SC2016,SC2154
 # An installation's backups, as its timers and `inv backup` make them. On the server its values
-# stand before this: dir name user home site releases media env base database spare keep to.
+# and kept.sh stand before this: dir name user home site releases media env base database spare keep to.
 #
 #   make KIND [SECONDS [later]]  one point in time: the database, the uploads, the environment;
 #                     the next one that is made without `later` sends it elsewhere as well
@@ -821,7 +821,7 @@ revive() {
   found=$(sqlite '' settle /live/database.sqlite3) ||
     fail "The database in the backup $(short "$2") cannot be restored: $(wrong "$found")"
   as sync "$data/database.sqlite3"
-  kept=$home/backups/replaced-$(date -u +%Y%m%d-%H%M%S)-data.sqlite3
+  kept=$home/backups/replaced-$(kept_at "$home/backups")-data.sqlite3
   unserved # all that took its time
   for suffix in '' -wal; do
     ! as test -f "$live/$database$suffix" || as mv -T -- "$live/$database$suffix" "$kept$suffix"

@@ -15,7 +15,7 @@
 # itself, so SILENCE seconds without a line, or a byte of an upload, count as gone, too.
 set -eu
 base=$1 who=$2 silence=$3 wait=$4 token=$5 home=$6 site=$7 container=$8 user=$9 moved=${10}
-database=${11} backups=${12} replica=${13} retire=${14} # the last one is as_account.sh and retire.sh
+database=${11} backups=${12} replica=${13} retire=${14} # the last one begins with as_account.sh
 patience=30 # seconds for a command of a task that is gone
 
 take_lock() {

@@ -89,7 +89,7 @@ def digest(layout: Layout, *, calendar: str, drills: str, keep: str, to: str) ->
 
 def _script(layout: Layout, keep: str, to: str) -> str:
     """`backup.sh` with its values before it: timers call it without a client."""
-    return script_with(
+    return script_text("kept.sh") + script_with(
         "backup.sh",
         dir=layout.overlays_dir,
         name=layout.system.name,
