@@ -20,7 +20,7 @@ from stagetools.deploy.tasks import (
     relaunch,
     removal,
 )
-from stagetools.deploy.tasks.backups import backing_up, cloning, lost, restoring
+from stagetools.deploy.tasks.backups import backing_up, cloning, local, lost, restoring
 from stagetools.deploy.tasks.rollback import roll_back
 from stagetools.deploy.tasks.session import destination, open_session
 from stagetools.deploy.tree import read_tree
@@ -242,7 +242,7 @@ def backup(
         if key:
             backing_up.show_key(opened)
         elif download:
-            backing_up.download(opened, download, name)
+            local.download(opened, download, name)
         elif verify:
             backing_up.verify(opened)
         else:

@@ -123,6 +123,7 @@ TASKS = {
             "backups.before",
             "backups.cloning",
             "backups.elsewhere",
+            "backups.local",
             "backups.lost",
             "backups.moving",
             "backups.restoring",

@@ -12,7 +12,7 @@ import pytest
 
 from stagetools.deploy.backups import parse_watch
 from stagetools.deploy.limits import DISK, Disk
-from stagetools.deploy.tasks.backups import backing_up
+from stagetools.deploy.tasks.backups import backing_up, local
 from stagetools.errors import StageError, UsageError
 from tests.steps.scripted import failure
 from tests.steps.world import Scene
@@ -147,17 +147,17 @@ def tar(files: dict[str, bytes]) -> str:
 
 @pytest.mark.parametrize("part", ["..\\x.bat", "C:x", "a\nb"])
 def test_some_names_lead_away_on_windows_alone(part: str) -> None:
-    assert backing_up.leads_away(part, on_windows=True)
-    assert not backing_up.leads_away(part, on_windows=False)
-    assert backing_up.leads_away("..", on_windows=False)
-    assert not backing_up.leads_away("cat.png", on_windows=True)
+    assert local.leads_away(part, on_windows=True)
+    assert not local.leads_away(part, on_windows=False)
+    assert local.leads_away("..", on_windows=False)
+    assert not local.leads_away("cat.png", on_windows=True)
 
 
 def test_a_backup_comes_as_plain_files_and_nothing_leads_out_of_them(
     desk, tmp_path
 ) -> None:
     scene = desk(dump=tar(FILES))
-    backing_up.download(scene.session, str(tmp_path / "new"), "latest")
+    local.download(scene.session, str(tmp_path / "new"), "latest")
     to = tmp_path / "new/shop_prod-20260131-021703-5c1438aa"
     found = {
         str(p.relative_to(to)): p.read_bytes() for p in to.rglob("*") if p.is_file()
@@ -168,13 +168,13 @@ def test_a_backup_comes_as_plain_files_and_nothing_leads_out_of_them(
     assert (to / "environment").stat().st_mode & 0o077 == 0
     assert sorted(tmp_path.rglob("*out*")) == []
     with pytest.raises(UsageError, match="is there already"):
-        backing_up.download(scene.session, str(tmp_path / "new"), "latest")
+        local.download(scene.session, str(tmp_path / "new"), "latest")
 
 
 def test_a_download_that_fails_leaves_nothing(desk, tmp_path) -> None:
     scene = desk(dump=failure("Fatal: pack damaged"))
     with pytest.raises(StageError):
-        backing_up.download(scene.session, str(tmp_path), "5c1438aa")
+        local.download(scene.session, str(tmp_path), "5c1438aa")
     assert list(Path(tmp_path).iterdir()) == []
 
 
@@ -194,22 +194,22 @@ def sparse(name: str, many: int) -> bytes:
 def test_more_than_was_announced_is_not_taken_here(
     desk, tmp_path, monkeypatch, what: str
 ) -> None:
-    monkeypatch.setattr(backing_up, "_NAMES", 10**5)
-    monkeypatch.setattr(backing_up, "DISK", Disk(reserve=0, margin=0))
+    monkeypatch.setattr(local, "_NAMES", 10**5)
+    monkeypatch.setattr(local, "DISK", Disk(reserve=0, margin=0))
     dump = tar({"now/database.sqlite3": bytes(10**6)})
     if what == "hole":
         dump = sparse("now/database.sqlite3", 10**12).decode("latin-1")
     with pytest.raises(StageError, match="more comes than the server had said"):
-        backing_up.download(desk(dump=dump).session, str(tmp_path), "latest")
+        local.download(desk(dump=dump).session, str(tmp_path), "latest")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_does_not_fit_here_is_not_asked_for(desk, tmp_path, monkeypatch) -> None:
     free = SimpleNamespace(free=DISK.reserve + 8000)  # a byte less than twice 4101
-    monkeypatch.setattr(backing_up.shutil, "disk_usage", lambda _: free)
+    monkeypatch.setattr(local.shutil, "disk_usage", lambda _: free)
     scene = desk(dump=tar(FILES))
     with pytest.raises(UsageError, match=r"5c1438aa may need 200\.0 MB here"):
-        backing_up.download(scene.session, str(tmp_path / "new"), "latest")
+        local.download(scene.session, str(tmp_path / "new"), "latest")
     assert "backup.repository.dump" not in scene.world.names
     assert list(tmp_path.iterdir()) == []
 
@@ -219,10 +219,10 @@ def test_a_disk_that_others_fill_meanwhile_keeps_its_reserve(
 ) -> None:
     left = iter([10**12])
     monkeypatch.setattr(
-        backing_up.shutil, "disk_usage", lambda _: SimpleNamespace(free=next(left, 5))
+        local.shutil, "disk_usage", lambda _: SimpleNamespace(free=next(left, 5))
     )
     with pytest.raises(StageError, match="cannot be written: No space left on device"):
-        backing_up.download(desk(dump=tar(FILES)).session, str(tmp_path), "latest")
+        local.download(desk(dump=tar(FILES)).session, str(tmp_path), "latest")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -234,7 +234,7 @@ def test_what_is_no_plain_tar_file_is_no_backup(desk, tmp_path, kind: str) -> No
         archive.addfile(tarfile.TarInfo("now/environment"))
     dump = made.getvalue().decode("latin-1") if kind == "gz" else "x" * 2000
     with pytest.raises(StageError, match="what came is no backup"):
-        backing_up.download(desk(dump=dump).session, str(tmp_path), "latest")
+        local.download(desk(dump=dump).session, str(tmp_path), "latest")
     assert list(tmp_path.iterdir()) == []
 
 
