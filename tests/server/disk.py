@@ -49,6 +49,7 @@ def has_disk(server: Server) -> bool:
 
 def cut_power(server: Server) -> float:
     """When it went, by the machine's clock (time.monotonic() reads the same); it is up again."""
+    server.unpause()
     went = float(docker("exec", server.container, "perl", "-e", FORGET))
     docker("kill", "--signal", "KILL", server.container)
     docker("start", server.container)

@@ -158,18 +158,18 @@ class Server:
 
     def cut_power(self) -> None:
         """Kill everything at once, as a power cut does, and boot again."""
-        self._unpause()
+        self.unpause()
         docker("kill", "--signal", "KILL", self.container)
         docker("start", self.container)
         self.wait_for_ssh()
 
-    def _unpause(self) -> None:
+    def unpause(self) -> None:
         """With cgroups of version 1, nobody can kill what is paused."""
         with suppress(RuntimeError):  # it may not run, or have no engine
             self.run("docker ps -q --filter status=paused | xargs -r docker unpause")
 
     def remove(self) -> None:
-        self._unpause()
+        self.unpause()
         docker("rm", "--force", "--volumes", self.container)
         forget()
 

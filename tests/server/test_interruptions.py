@@ -12,12 +12,14 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.server import faults_table, notes
+from tests.server.disk import cut_power, give_disk, has_disk
 from tests.server.inject import MARK
 from tests.server.machines import Server
 from tests.server.notes import Notes, State
@@ -26,10 +28,12 @@ from tests.server.typed import Typed
 from tests.server.watch import Watch, watching
 
 DOMAIN = "mysite.test"
-FENCE = "/run/stagetools/mysite_prod"
-SITE = "/srv/stagetools/web/sites/mysite_prod"
+FENCES = "/run/stagetools"
+SITES = "/srv/stagetools/web/sites"
 RELEASE = re.compile(r"\d{8}-\d{6}-[0-9a-f]{7}")
-RESTORES = re.compile(r"restore")  # what was written since is lost, as was said before
+RESTORES = re.compile(
+    r"restore|clone"
+)  # what was written since is lost, as was said before
 ADDITIVE, BREAKING = Notes.add_a_field, Notes.rename_a_field
 
 
@@ -42,6 +46,15 @@ class Task:
     steps: tuple[str, ...]
     changes: Callable[[Notes], str] | None = None  # what the tree gains
     deployed: bool = False  # before the task, which then goes back
+    stage: str = "prod"  # which it changes
+
+    @property
+    def domain(self) -> str:
+        return DOMAIN if self.stage == "prod" else f"{self.stage}.test"
+
+    @property
+    def system(self) -> str:
+        return f"mysite_{self.stage}"
 
 
 # Switch#2 is the rename itself; before it, the domains are claimed.
@@ -51,6 +64,7 @@ COPIED = ("Snapshot", "Rehearse", "Hold", "Migrate", "Start 2", "Switch#2", "Cle
 UNDONE = ("Prepare", "Snapshot", "Rehearse", "Hold", "Undo", "Start", "Switch#2", "Clean up", "Prune")  # fmt: skip
 RESTORED = ("Prepare", "Restore", "Start", "Switch#2", "Drain", "Clean up", "Prune")
 BROUGHT_BACK = ("Prepare", "Restore", "Uploads", "Start", "Switch#2", "Drain", "Clean up", "Prune")  # fmt: skip
+CLONED = ("Prepare", "Copy", "Start", "Switch#2", "Drain", "Clean up", "Prune")
 AGAIN = ("Prepare", "Start", "Switch#2", "Drain", "Prune")
 TASKS = {
     task.name: task
@@ -62,6 +76,7 @@ TASKS = {
         Task("rollback, undoing what adds", ("rollback", "--yes"), UNDONE, ADDITIVE, True),
         Task("rollback --restore-database", ("rollback", "--restore-database", "--yes"), RESTORED, BREAKING, True),
         Task("restore", ("restore", "latest", "--yes"), BROUGHT_BACK),
+        Task("clone", ("clone", "--from", "prod", "--to", "qual", "--yes"), CLONED, stage="qual"),
         Task("env.set", ("env.set", "FAULT_VALUE=new"), ("first", *AGAIN)),
         Task("env.unset", ("env.unset", "FAULT_VALUE"), ("first", *AGAIN)),
         Task("restart", ("restart",), AGAIN),
@@ -69,7 +84,7 @@ TASKS = {
     )
 }  # fmt: skip
 FAULTS = ("exception", "Ctrl-C", "kill -9", "connection", "power cut")
-SILENT = ("Build", "Migrate", "Start 2", "Hold", "Undo", "Switch#2", "Restore")
+SILENT = ("Build", "Migrate", "Start 2", "Hold", "Undo", "Switch#2", "Restore", "Copy")
 
 
 @dataclass(frozen=True)
@@ -117,7 +132,11 @@ CHOSEN = {
     Row("remove", "Remove#2", "kill -9"),
 }
 # They go the way of another one.
-ALIKE = {"rollback, undoing what adds", "env.unset"}
+ALIKE = {
+    "rollback, undoing what adds",
+    "env.unset",
+    "clone",
+}  # the last one: a restore's
 ASKED = os.environ.get("FAULTS", "")
 ROWS = rows() if ASKED in ("all", "docs") else [r for r in rows() if r in CHOSEN]
 
@@ -135,17 +154,26 @@ class Site:
     well: bool = False
     gained: object = None  # what the release that serves has over the one to go back to
 
-    def deploy(self) -> Done:
-        done = self.project.deploy("--yes")
-        self.well = True
+    def deploy(self, task: Task | None = None) -> Done:
+        stage = task.stage if task else "prod"
+        done = self.project.deploy("--yes", "--stage", stage)
+        self.well = stage == "prod"
         return done
 
-    def state(self, limit: float = 60) -> State | None:
+    def begin(self, task: Task) -> None:
+        """The stage that the task changes is there, of the same version as the others."""
+        if f"[stages.{task.stage}]" not in self.project.read("deploy.toml"):
+            ways = {"host": self.server.address, "user": "root", "tls": "internal"}
+            self.project.add_stage(task.stage, **ways, domains=[task.domain])
+            self.deploy()
+        self.deploy(task)
+
+    def state(self, domain: str = DOMAIN, limit: float = 60) -> State | None:
         """What serves, once something does."""
         end = time.monotonic() + limit
         while time.monotonic() < end:
             try:
-                return notes.state(self.server, DOMAIN)
+                return notes.state(self.server, domain)
             except (OSError, ValueError):
                 time.sleep(0.1)
         return None
@@ -154,6 +182,8 @@ class Site:
 @pytest.fixture(scope="module")
 def site(new_server, new_project) -> Site:
     server, project = new_server("faults", with_docker=True), new_project()
+    with suppress(RuntimeError):  # where that cannot be, a power cut takes less
+        give_disk(server)
     project.target(server, domain=DOMAIN)
     app = Notes(project)
     app.begin()
@@ -166,6 +196,8 @@ def prepare(site: Site, task: Task) -> State:
     """Bring the site to where the task begins."""
     if not site.well:
         site.deploy()
+    if task.stage != "prod":
+        site.begin(task)
     if task.name == "env.unset":
         done = site.project.inv("env.set", "FAULT_VALUE=old")
         assert done.status == 0, str(done)
@@ -177,7 +209,7 @@ def prepare(site: Site, task: Task) -> State:
         if task.deployed:
             site.deploy()
     site.gained = None
-    state = site.state()
+    state = site.state(task.domain)
     assert state is not None
     site.well = False
     return state
@@ -196,7 +228,7 @@ def suffer(site: Site, row: Row) -> Done:
         try:
             if row.fault in ("power cut", "network"):
                 typed.wait_for(MARK)
-                bring_about(site.server, row.fault, typed, go)
+                bring_about(site.server, row, typed, go)
             return typed.done(180)
         finally:
             go.touch()
@@ -204,9 +236,9 @@ def suffer(site: Site, row: Row) -> Done:
             typed.done()
 
 
-def bring_about(server: Server, fault: str, typed: Typed, go: Path) -> None:
-    if fault == "power cut":
-        server.cut_power()
+def bring_about(server: Server, row: Row, typed: Typed, go: Path) -> None:
+    if row.fault == "power cut":
+        (cut_power if has_disk(server) else Server.cut_power)(server)
         go.touch()
         return
     port = "-p tcp --dport 22 -m conntrack --ctstate ESTABLISHED"
@@ -215,7 +247,8 @@ def bring_about(server: Server, fault: str, typed: Typed, go: Path) -> None:
     )
     go.touch()
     # the holder of the lock gives up, and puts back what was begun
-    server.run(f"sleep 11; timeout 60 flock {FENCE}.lock true || true")
+    lock = f"{FENCES}/{TASKS[row.task].system}.lock"
+    server.run(f"sleep 11; timeout 60 flock {lock} true || true")
     typed.send(signal.SIGKILL)
     server.run("iptables -F INPUT; iptables -F OUTPUT")
 
@@ -234,14 +267,7 @@ class Seen:
     @property
     def words(self) -> str:
         """What was said about the fault; nothing where nobody was left to say it."""
-        cut = re.split(r"^✗ .*$", self.done.text, flags=re.MULTILINE)[-1]
-        lines = [line.strip() for line in cut.splitlines()]
-        keep = [
-            ln
-            for ln in lines
-            if ln and not ln.startswith(("✓", "=", "·", "|", MARK[:5]))
-        ]
-        return "" if self.is_silent else " ".join(keep)
+        return "" if self.is_silent else faults_table.words(self.done.text, MARK)
 
     @property
     def is_silent(self) -> bool:
@@ -301,16 +327,19 @@ def judge_words(seen: Seen) -> None:
         assert not seen.same, "it said that all went well"
 
 
-def judge_next(site: Site, done: Done) -> None:
+def judge_next(site: Site, task: Task, done: Done) -> None:
     """The next deploy has succeeded; nothing is left that serves nobody."""
-    after = site.state()
+    after = site.state(task.domain)
     assert after, str(done)
     assert after.fits, after
     assert after.version == f"v{site.notes.count}", str(done)
-    site.server.run(f"test ! -e {FENCE}.hold; test ! -e /home/mysite_prod/env.before")
-    assert ".held" not in site.server.run(f"ls {SITE}/run")
+    name = task.system
+    site.server.run(
+        f"test ! -e {FENCES}/{name}.hold; test ! -e /home/{name}/env.before"
+    )
+    assert ".held" not in site.server.run(f"ls {SITES}/{name}/run")
     if "Nothing has changed" not in done.text:
-        there = "docker ps --all --quiet --filter label=stagetools.system=mysite_prod"
+        there = f"docker ps --all --quiet --filter label=stagetools.system={name}"
         assert len(site.server.run(there).split()) == 1
 
 
@@ -320,21 +349,23 @@ def judge_next(site: Site, done: Done) -> None:
 def test_after(row: Row, site: Site) -> None:
     task = TASKS[row.task]
     before = prepare(site, task)
-    with watching(site.server, DOMAIN) as watch:
+    source = site.state() if task.stage != "prod" else None
+    with watching(site.server, task.domain) as watch:
         done = suffer(site, row)
         gone = "Remove" in row.step
-        after = site.state(5 if gone else 60)
-    kept = set() if gone else notes.kept(site.server, DOMAIN)
+        after = site.state(task.domain, 5 if gone else 60)
+    kept = set() if gone else notes.kept(site.server, task.domain)
+    assert not source or site.state() == source, "the stage that was only read"
     seen = Seen(row, before, done, after, watch, kept)
     assert row.fault in ("kill -9", "network") or done.status != 0, str(done)
     judge(seen)
     if not task.changes:
         site.notes.next_version()
     began = time.monotonic()
-    following = site.deploy()
+    following = site.deploy(task)
     site.well = False
-    judge_next(site, following)
-    site.well = True
+    judge_next(site, task, following)
+    site.well = task.stage == "prod"
     if task.deployed and seen.same and "Nothing has changed" in following.text:
         site.gained = task.changes  # so the next row need not deploy it first
     if ASKED == "docs":

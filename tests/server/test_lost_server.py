@@ -2,26 +2,34 @@
 
 import os
 import re
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
+from tests.server import faults_table
 from tests.server.browser import Browser
 from tests.server.changes import serving, stored, take_load
+from tests.server.disk import cut_power, give_disk
+from tests.server.faults_table import RETURN
+from tests.server.inject import MARK
 from tests.server.load import Load
 from tests.server.machines import SUBNET, Server, docker
 from tests.server.project import Done, Project
+from tests.server.typed import Typed
 
 DOMAIN = "mysite.test"
 HOME = "/home/mysite_prod"
 RATES = {"kept": 5.0, "write": 15.0}
 UNSENT = 10.0
 """Seconds: what a replica may lose at the most. It sends each second; this machine may be busy."""
+ASKED = os.environ.get("FAULTS", "")
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "s/3+x"}
 LOGIN = """
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, get_user_model
@@ -233,3 +241,99 @@ def let_in_all(keeper: Server, server: Server) -> None:
     paths = f"{HOME}/vault/inside/ssh_key.pub {own}/ssh_key.pub"
     keys = server.run(f"cat {paths} 2>/dev/null || true")
     keeper.run(f"cat >/home/keeper/.ssh/authorized_keys <<'END'\n{keys}\nEND")
+
+
+# --- cut off in each step -----------------------------------------------------------------------
+
+
+@dataclass
+class Gone:
+    """A lost site with a backup elsewhere, and a new server that has nothing of it."""
+
+    project: Project
+    fresh: Server
+    given: dict[str, str]  # in the environment of whoever types
+    rows: set[str]
+
+    def cut_off(self, fault: str, step: str, go: Path) -> Done:
+        words = ("deploy", "--restore", "--yes")
+        row = (fault, step, go)
+        typed = Typed(self.project, *words, fault=row, environment=self.given)
+        try:
+            if fault == "power cut":
+                typed.wait_for(MARK)
+                cut_power(self.fresh)
+                go.touch()
+            return typed.done(300)
+        finally:
+            go.touch()
+            typed.send(signal.SIGKILL)
+            typed.done()
+
+    def again(self) -> Done:
+        typed = Typed(
+            self.project, "deploy", "--restore", "--yes", environment=self.given
+        )
+        return typed.done(300)
+
+
+@pytest.fixture(scope="module")
+def gone(new_server, new_project) -> Iterator[Gone]:
+    server, project = new_server("lost", with_docker=True), new_project()
+    take_load(project)
+    with s3() as at:
+        place = f"s3:{at}/bucket/mysite"
+        aim(project, server, place)
+        project.deploy()
+        values = [f"{name}={value}" for name, value in CREDENTIALS.items()]
+        assert project.inv("env.set", *values).status == 0
+        lost = lose(project, server)
+        fresh = new_server("fresh", with_docker=True)
+        give_disk(fresh)
+        aim(project, fresh, place)
+        rows = {row for row, when in lost.written.items() if when < lost.began}
+        given = CREDENTIALS | {"STAGETOOLS_BACKUP_KEY": lost.key}
+        yield Gone(project, fresh, given, rows)
+
+
+@pytest.mark.skipif(ASKED not in ("all", "docs"), reason="before a release: FAULTS=all")
+@pytest.mark.parametrize(("fault", "step"), RETURN.rows)
+def test_a_return_that_was_cut_off_is_ended_by_the_same_once_more(
+    gone, tmp_path, fault: str, step: str
+) -> None:
+    cut = gone.cut_off(fault, step, tmp_path / "go")
+    assert cut.status != 0, str(cut)
+    assert "Traceback (most recent call last)" not in cut.text
+    link = "/srv/stagetools/web/sites/mysite_prod/current.sock"
+    serves = gone.fresh.run(f"readlink {link} || true").strip()
+    is_after = step in ("Switch#2", "Backups")
+    assert is_after or not serves, f"{serves} serves, before all of it is there"
+    if fault in ("exception", "Ctrl-C") and not serves:
+        assert "No release serves, and none did before." in " ".join(cut.text.split())
+    done = gone.again()
+    if serves and done.status == 2:
+        done = gone.project.inv("deploy", "--yes")  # as that says
+    assert done.status == 0, str(done)
+    assert gone.rows <= stored(gone.fresh)
+    assert gone.project.inv("status").status == 0
+    if ASKED == "docs":
+        tell(cut, fault, step, serves)
+    removed = gone.project.inv("remove", "--name", "mysite_prod")
+    assert removed.status == 0, str(removed)
+
+
+def tell(cut: Done, fault: str, step: str, serves: str) -> None:
+    """The line of docs/faults.md."""
+    is_said = fault != "kill -9"
+    line = faults_table.Line(
+        task=RETURN.task,
+        step=step,
+        fault=fault,
+        serves="the new server" if serves else "none, until it is typed again",
+        schema="its own" if serves else "none",
+        failed="all, until it is back",
+        said=(is_said and faults_table.words(cut.text, MARK))
+        or "(nobody was left to say anything)",
+        following="succeeds",
+    )
+    faults_table.write(line)

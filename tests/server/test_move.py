@@ -13,8 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.server import faults_table
 from tests.server.browser import Browser
 from tests.server.changes import stored, take_load
+from tests.server.faults_table import MOVE
+from tests.server.inject import MARK
 from tests.server.load import Load
 from tests.server.machines import Server
 from tests.server.project import Done, Project
@@ -27,9 +30,11 @@ RATES = {"kept": 5.0, "write": 10.0, "form": 1.0, "slow": 0.3}
 SILENCE = (
     20  # seconds in which a server notices that a client was killed, and cleans up
 )
-BEFORE = [("Ctrl-C", "Copy"), ("kill -9", "Start"), ("exception", "Switch")]
-AFTER = [("kill -9", "Clean up")]
-ALL = os.environ.get("FAULTS", "") in ("all", "docs")
+NOBODY = ("kill -9", "Switch")
+AFTER = [row for row in MOVE.rows if row[1] == "Clean up"]
+BEFORE = [row for row in MOVE.rows if row not in AFTER and row != NOBODY]
+ASKED = os.environ.get("FAULTS", "")
+ALL = ASKED in ("all", "docs")
 
 
 @dataclass
@@ -58,6 +63,25 @@ class Pair:
         done = Typed(self.project, *words, fault=fault).done(300)
         assert done.status != 0, str(done)
         return done
+
+    def tell(self, row: tuple[str, str], serves: str, load: Load, done: Done) -> None:
+        """The line of docs/faults.md, where that is written."""
+        if ASKED == "docs":
+            fault, step = row
+            said = faults_table.words(done.text, MARK) if fault != "kill -9" else ""
+            for server, name in ((self.old, "OLD SERVER"), (self.new, "NEW SERVER")):
+                said = said.replace(server.address, name)
+            line = faults_table.Line(
+                task=MOVE.task,
+                step=step,
+                fault=fault,
+                serves=serves,
+                schema="its own",
+                failed=str(load.report["failed"]),
+                said=said or "(nobody was left to say anything)",
+                following="succeeds",
+            )
+            faults_table.write(line)
 
     def moved(self) -> None:
         """It is on the other one now."""
@@ -138,7 +162,7 @@ def test_a_site_moves_although_nobody_served_when_it_was_cut_off(
     before = uploads(pair.old), environment(pair.old)
     with Load(pair.old.address, DOMAIN, rates=RATES) as load:
         time.sleep(1)
-        pair.cut_off("kill -9", "Switch", tmp_path)
+        cut = pair.cut_off(*NOBODY, tmp_path)
         assert (leads_to(pair.old), leads_to(pair.new)) == ("moved", "")
         early = pair.project.inv("deploy")
         assert early.status == 1, str(early)
@@ -146,6 +170,7 @@ def test_a_site_moves_although_nobody_served_when_it_was_cut_off(
         done = pair.move()
         time.sleep(1)
     judge(pair, load, done)
+    pair.tell(NOBODY, "none, until it is typed again", load, cut)
     assert (uploads(pair.new), environment(pair.new)) == before
     pair.moved()
     pair.aim(pair.new)  # the one that it has left
@@ -181,13 +206,14 @@ def test_cut_off_before_that_the_old_server_serves(pair, tmp_path, kind, step) -
     pair.aim(pair.new)
     serves = leads_to(pair.old)
     with Load(pair.old.address, DOMAIN, rates=RATES) as load:
-        done = pair.cut_off(kind, step, tmp_path)
+        cut = pair.cut_off(kind, step, tmp_path)
         assert until(lambda: answers(pair.old))
         assert (leads_to(pair.old), leads_to(pair.new) or "moved") == (serves, "moved")
         if kind != "kill -9":
-            assert "goes on serving, with its own database" in done.text
+            assert "goes on serving, with its own database" in cut.text
         done = pair.move()
     judge(pair, load, done)
+    pair.tell((kind, step), "the old server", load, cut)
     pair.moved()
 
 
@@ -196,9 +222,10 @@ def test_cut_off_before_that_the_old_server_serves(pair, tmp_path, kind, step) -
 def test_cut_off_after_that_the_new_server_serves(pair, tmp_path, kind, step) -> None:
     pair.aim(pair.new)
     with Load(pair.old.address, DOMAIN, rates=RATES) as load:
-        pair.cut_off(kind, step, tmp_path)
+        cut = pair.cut_off(kind, step, tmp_path)
         assert until(lambda: answers(pair.new))
         assert leads_to(pair.old) == "moved"
         done = pair.move()
     judge(pair, load, done)
+    pair.tell((kind, step), "the new server", load, cut)
     pair.moved()

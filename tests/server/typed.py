@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -26,6 +26,7 @@ class Typed:
         at: str = "",
         then: Callable[["Typed"], None] = lambda typed: None,
         fault: tuple[str, str, Path] | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.lines: list[str] = []
         self.at, self.then, self.reached = at, then, False
@@ -34,6 +35,7 @@ class Typed:
             kind, step, go = fault
             command = [sys.executable, HERE / "inject.py", kind, step]
             extra = {"FAULT_GO": str(go)}
+        extra |= environment or {}
         self.process = subprocess.Popen(
             [*command, *words],
             cwd=project.root,
