@@ -15,7 +15,7 @@ from tests.template.test_adoption import STAND_IN, adopt
 TOKEN = re.compile(r'csrfmiddlewaretoken" value="([^"]+)"')
 
 
-NAMES = "{% load static %}<h1>Shop</h1>{% static 'no.js' %}|{% static 'made.js' %}|"
+NAMES = """{% load static %}<h1>Shop</h1>{% static "no.js" %}|{% static "made.js" %}|"""
 HOOK = "mkdir catalog/static && echo 'made()' >catalog/static/made.js\n"
 
 

@@ -241,7 +241,8 @@ def test_the_check_tells_what_to_type_for_each_finding(living):
     assert "uv run ruff check --fix" in told["lint"]
     assert "uv run mypy" in told["types"]
     assert "uv run python -m stagetools.manage makemigrations mysite" in told["no migration is missing"]
-    assert "gone.png" in told["static files can be hashed"]
+    assert "    site/style.css: gone.png\n" in said
+    assert told["static files can be hashed"].endswith("then uv run inv check")
 
 
 def failed(run, *words: str) -> str:
