@@ -10,6 +10,7 @@ from invoke import Collection, task
 from invoke.main import program
 
 from aaa_env_setup import SYSTEM
+from stagetools.deploy.check import own_tests
 from stagetools.deploy.console.terminal import Terminal, number, reports_errors
 from stagetools.deploy.console.typed import take
 from stagetools.deploy.tasks import (
@@ -352,17 +353,17 @@ def dev(context, port="8000"):
 @reports_errors
 def test(context, only=""):  # noqa: PT028 - a task, not a test
     """Run the project's tests."""
-    local(*readiness.words_of_tests(ROOT), *(["-k", only] if only else []))
+    sys.exit(own_tests.run(ROOT, only))
 
 
-@task
+@task(help={"tests": "Without them, all else is said sooner."})
 @reports_errors
-def check(context):
+def check(context, tests=True):
     """Say what still keeps the working tree from being deployed, and how to fix it."""
     say = Terminal().say
     for left_out in read_tree(ROOT).left_out:
         say(f"· not uploaded: {left_out}")
-    readiness.check(ROOT, say)
+    readiness.check(ROOT, say, tests=tests)
 
 
 def local(*words: str) -> None:

@@ -107,7 +107,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     # what is done there, and told
     "deploy.steps": {"errors", "deploy.outcome", "database.protocol", "deploy.commands", "deploy.host.fence"} | PURE | AT_THE_EDGE,
     # what `inv` calls, from below to above
-    "deploy.tasks.readiness": {"errors", "naming.system"},
+    "deploy.check.project": {"adopted"},  # what its files say, without running it
+    "deploy.check.needs": {"deploy.check.project"},
+    "deploy.check.own_tests": {"adopted", "deploy.check.project"},
+    "deploy.check.resolving": {"deploy.check.needs", "deploy.check.project"},
+    "deploy.tasks.readiness": {"errors", "naming.system", *(f"deploy.check.{name}" for name in ("needs", "own_tests", "project", "resolving"))},
     "deploy.tasks.session": {"errors", "naming.system", "utils", "deploy.host.dry", "deploy.host.ssh", "deploy.console.terminal", "deploy.steps"} | PURE | AT_THE_EDGE,
     "deploy.tasks.change": {"errors", "deploy.outcome", "deploy.commands", "deploy.limits", "deploy.shell", "deploy.tasks.session", "deploy.steps", "deploy.console.terminal", "deploy.facts", "deploy.hashed", "deploy.standing"},
     "deploy.tasks.on_copy": {"errors", "deploy.outcome", "deploy.tasks.change", "deploy.commands", "deploy.limits", "deploy.steps", "deploy.console.terminal"},

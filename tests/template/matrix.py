@@ -20,6 +20,8 @@ SAMPLES = {
 }
 # What decides on whole files or on code; the others are text in a place or two.
 DECIDING = ("database", "django", "settings_module")
+# Asked of who adopts a project alone; tests of their own give it values.
+OF_ADOPTERS = ("python",)
 
 
 def questions() -> dict[str, Any]:
@@ -50,7 +52,7 @@ def combinations() -> Iterator[dict[str, str]]:
 
     The text answers go round, so that each of their values meets each deciding one.
     """
-    texts = [name for name in questions() if name not in DECIDING]
+    texts = [name for name in questions() if name not in (*DECIDING, *OF_ADOPTERS)]
     rounds = max(len(values(name)) for name in texts)
     for chosen in itertools.product(*(offered(name) for name in DECIDING)):
         for turn in range(rounds):

@@ -1,6 +1,7 @@
 """An existing project, adopted: nothing of its own is touched, and what it had stays."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -200,8 +201,16 @@ def test_a_merge_names_the_file_that_both_have_and_touches_no_other(
     ]
     changed = [name for name in before if files(project)[name] != before[name]]
     assert changed == ["Dockerfile"]
-    git(project, "checkout", "--theirs", "Dockerfile")
+    kept = GUIDE.partition("for each file that the merge has named, the last")[2]
+    words = re.findall(r"```console\n(.*?)```", kept, re.DOTALL)[0]
+    identity = {"GIT_AUTHOR_NAME": "A", "GIT_COMMITTER_NAME": "A", "EMAIL": "a@b.c"}
+    subprocess.run(
+        ["bash", "-euc", words], cwd=project, check=True, env=os.environ | identity
+    )
     assert "stagetools.gunicorn_conf" in (project / "Dockerfile").read_text()
+    assert (project / "Dockerfile.before").read_text() == "FROM scratch\n"
+    assert not git(project, "status", "--short")
+    assert len(git(project, "log", "--format=%p", "-1").split()) == 2
 
 
 # --- docs/adopt.md --------------------------------------------------------------------
@@ -322,6 +331,7 @@ def test_what_is_worth_knowing_is_told_though_nothing_failed(tmp_path, monkeypat
 def test_what_git_would_track_and_what_the_image_would_lack_is_said(tmp_path):
     git(tmp_path, "init", "--quiet")
     (tmp_path / ".copier-answers.yml").write_text("settings_module: shop.settings\n")
+    (tmp_path / ".env").write_text("A=B\n")
     assert len(list(problems_of_files(tmp_path))) == 3
     (tmp_path / ".gitignore").write_text(".env*\n*.sqlite3*\n")
     (tmp_path / "requirements.txt").write_text("Django==4.2.16 \\\n  --hash=sha256:0\n")

@@ -24,6 +24,7 @@ QUESTIONS = [
     "database",
     "django",
     "settings_module",
+    "python",
 ]
 LONG = "a" * 25
 STAGES = ["prod", "qual", "int", "dev"]
@@ -102,17 +103,17 @@ REFUSED = [
     ("database", "postgresql", "Not yet"),
     ("database", "mysql", "choice"),
     ("django", "4.2", "choice"),
-    ("settings_module", "settings", "no module in a package"),
+    ("python", "3.10", "choice"),
     ("settings_module", "shop/settings", "with dots"),
     ("settings_module", "shop.settings.py", "without .py"),
-    ("settings_module", "shop..settings", "no module in a package"),
-    ("settings_module", ".settings", "no module in a package"),
-    ("settings_module", "shop.settings.", "no module in a package"),
-    ("settings_module", "my-shop.settings", "no module in a package"),
-    ("settings_module", "shop.settings\n", "no module in a package"),
-    ("settings_module", "shöp.settings", "no module in a package"),
-    ("settings_module", "shop.settings; import os", "no module in a package"),
-    ("settings_module", "{{ 7 }}.settings", "no module in a package"),
+    ("settings_module", "shop..settings", "no module"),
+    ("settings_module", ".settings", "no module"),
+    ("settings_module", "shop.settings.", "no module"),
+    ("settings_module", "my-shop.settings", "no module"),
+    ("settings_module", "shop.settings\n", "no module"),
+    ("settings_module", "shöp.settings", "no module"),
+    ("settings_module", "shop.settings; import os", "no module"),
+    ("settings_module", "{{ 7 }}.settings", "no module"),
     ("settings_module", "shop.class", "word of Python"),
     ("settings_module", "None.settings", "word of Python"),
     ("settings_module", "shop." * 50 + "settings", "200 is the most"),
@@ -137,6 +138,7 @@ TAKEN = [
     ("host", "::1"),
     ("host", "2001:DB8:0:0:0:0:0:7"),
     ("settings_module", "shop.settings"),
+    ("settings_module", "settings"),
     ("settings_module", "config.settings.production"),
     ("settings_module", "Shop_2.match.settings"),
     ("email", ""),
@@ -165,7 +167,7 @@ def config() -> dict[str, Any]:
     return yaml.safe_load((ROOT / "copier.yml").read_text())
 
 
-def test_there_are_eight_questions_in_the_order_of_thought():
+def test_there_are_nine_questions_in_the_order_of_thought():
     assert list(questions()) == QUESTIONS
 
 
@@ -193,11 +195,15 @@ def test_a_hostile_answer_is_refused_with_a_reason(
     assert not (tmp_path / "project" / ".copier-answers.yml").exists()
 
 
+AT_ODDS = {"project_name", "settings_module"}  # the first is not asked beside the other
+
+
 def rounds() -> list[dict[str, str]]:
     """All that is taken, in as few projects as there are values of one question."""
     made: list[dict[str, str]] = []
     for question, value in TAKEN:
-        free = next((answers for answers in made if question not in answers), None)
+        beside = AT_ODDS if question in AT_ODDS else {question}
+        free = next((answers for answers in made if not beside & set(answers)), None)
         if free is None:
             made.append(free := {})
         free[question] = value
@@ -246,3 +252,15 @@ def test_the_menu_of_databases_lets_nobody_choose_one_that_is_yet_to_come(
 def test_a_domain_is_suggested_that_has_no_underscore(asked, tmp_path):
     answers = answer(asked, tmp_path, project_slug="blue_heron")
     assert answers["domain"] == "blue-heron.example.com"
+
+
+def test_an_adopter_is_not_asked_what_the_project_says_already(asked, tmp_path):
+    answers = answer(asked, tmp_path, settings_module="shop.settings", python="3.12")
+    assert not {"project_name", "django"} & set(answers)
+    assert (answers["project_slug"], answers["python"]) == ("shop", "3.12")
+
+
+def test_who_starts_a_project_is_not_asked_for_its_python(asked, tmp_path):
+    answers = answer(asked, tmp_path)
+    assert "python" not in answers
+    assert {"project_name", "django"} <= set(answers)

@@ -103,6 +103,32 @@ def test_the_library_is_rendered_as_real_files_and_verbatim(template, render):
     assert not (project.path / "stagetools").is_symlink()
 
 
+LINTED = """\
+[tool.ruff]
+line-length = 60
+[tool.ruff.lint]
+select = ["ALL"]
+ignore = ["CPY", "D203", "D213", "PGH004"]
+[tool.ruff.format]
+quote-style = "single"
+"""
+
+
+@pytest.mark.parametrize("command", [["check", "--no-cache"], ["format", "--check"]])
+def test_an_adopters_linter_has_nothing_to_say_of_our_files(
+    render_light, tmp_path, command
+):
+    """Its own CI calls it, with rules that ours were not written by."""
+    shutil.copytree(render_light(settings_module="shop.settings").path, tmp_path / "a")
+    library = "stagetools/deploy/check/needs.py"
+    (tmp_path / "a" / library).parent.mkdir(parents=True)
+    shutil.copy(ROOT / library, tmp_path / "a" / library)
+    (tmp_path / "a/pyproject.toml").write_text(LINTED)
+    words = [sys.executable, "-m", "ruff", *command, "--quiet", "."]
+    done = subprocess.run(words, cwd=tmp_path / "a", capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
 class _Compose(yaml.SafeLoader):
     """Compose's files may take values of the file below them back."""
 

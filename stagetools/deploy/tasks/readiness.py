@@ -7,31 +7,29 @@ this machine. Each check runs, also after another one failed. The standard libra
 import os
 import re
 import secrets
-import subprocess
 import sys
 import tempfile
-import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
+from stagetools.deploy.check import needs, own_tests, resolving
+from stagetools.deploy.check.project import (
+    Problem,
+    git,
+    is_adopted,
+    problem_of_settings,
+    pyproject,
+)
 from stagetools.errors import StageError
 from stagetools.naming.system import BUILD
 
-__all__ = ["Problem", "check", "problems_of_files", "remedy_for", "words_of_tests"]
+__all__ = ["Problem", "check", "problems_of_files", "remedy_for"]
 
 _SHOWN, _SHOWN_WITH_ADVICE = 25, 5  # last lines of a failing program
 _ALL = 1000  # of one that has found all that there is
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "SYSTEMROOT")
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """What keeps a change from being deployed, and how to fix it."""
-
-    what: str
-    remedy: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +43,20 @@ class Program:
     is_first_of_django: bool = False
     notes: bool = False
     shown: int = _SHOWN
+    folder: Path | None = None  # the project's own unless given
 
 
-def check(root: Path, say: Callable[[str], None]) -> None:
+def check(root: Path, say: Callable[[str], None], *, tests: bool = True) -> None:
     """Run every check that the project at `root` is set up for; StageError if one fails."""
     failed, run = [], "uv run " if (root / "uv.lock").exists() else ""
-    for problem in problems_of_files(root):
+    if remark := problem_of_settings(root)[1]:
+        say(f"· {remark}")
+    for problem in (*problems_of_files(root), *resolving.problems(root, say)):
         failed.append(problem.what)
         say(f"✗ {problem.what}\n  → {problem.remedy}")
     with tempfile.TemporaryDirectory() as folder:
-        for program in _programs(root, run, Path(folder)):
-            passed, output = _outcome(program, root)
+        for program in _programs(root, run, Path(folder), tests):
+            passed, output = _outcome(program, root, Path(folder) / "output", say)
             if passed:
                 say("\n".join([f"✓ {program.title}", *_noted(program, output)]))
                 continue
@@ -68,18 +69,16 @@ def check(root: Path, say: Callable[[str], None]) -> None:
         raise StageError(f"Not ready: {len(failed)} to fix.")
 
 
-def _outcome(program: Program, root: Path) -> tuple[bool, str]:
+def _outcome(
+    program: Program, root: Path, output: Path, say: Callable[[str], None]
+) -> tuple[bool, str]:
     """Whether it passed, and its words."""
-    done = subprocess.run(
-        program.words,
-        cwd=root,
-        env=program.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
+    folder, environment = program.folder or root, program.environment
+    unbuffered = environment | {"PYTHONUNBUFFERED": "1"}
+    status, said = own_tests.watched(
+        program.title, program.words, folder, unbuffered, output, say
     )
-    return not done.returncode, done.stdout or "it failed and said nothing"
+    return not status, said or "it failed and said nothing"
 
 
 def _noted(program: Program, output: str) -> list[str]:
@@ -108,10 +107,10 @@ def _only_the_first(output: str) -> str:
 # --- programs -------------------------------------------------------------------------
 
 
-def _programs(root: Path, run: str, folder: Path) -> Iterator[Program]:
+def _programs(root: Path, run: str, folder: Path, tests: bool) -> Iterator[Program]:
     yield from _tools(root, run)
     build = _as_in_a_build(folder)
-    level = "ERROR" if _is_adopted(root) else "WARNING"
+    level = "ERROR" if is_adopted(root) else "WARNING"
     deploy = _manage("check", "--deploy", f"--fail-level={level}")
     yield Program(
         "settings, as production has them",
@@ -129,38 +128,44 @@ def _programs(root: Path, run: str, folder: Path) -> Iterator[Program]:
     yield Program(
         "static files can be hashed", static, again, build, notes=True, shown=_ALL
     )
-    tests = (sys.executable, *words_of_tests(root))
-    yield Program("tests", tests, f"all of it: {run}inv test{{0}}")
+    if tests:
+        words, where, environment = own_tests.command(root)
+        whole = f"all of it: {run}inv test{{0}}"
+        program = (sys.executable, *words)
+        yield Program("tests", program, whole, environment, folder=where)
+
+
+# Beside an adopted project's own files, and no matter of its tools. ruff reads the same in
+# stagetools/ruff.toml and at the head of each file, where the project's own CI calls it; a
+# project's rule against such heads is met here.
+_BESIDE = tuple(
+    f"--extend-per-file-ignores={name}:ALL" for name in ("tasks.py", "aaa_*_setup.py")
+)
+_OURS = r"^(stagetools|stagetools_project|tasks\.py|aaa_(env|script)_setup\.py)(/|$)"
 
 
 def _tools(root: Path, run: str) -> Iterator[Program]:
     """Those that the project has chosen: they have a table in its pyproject.toml."""
-    tools = _pyproject(root).get("tool", {})
+    tools = pyproject(root).get("tool", {})
     if "ruff" in tools and find_spec("ruff"):
         ruff = (sys.executable, "-m", "ruff")
+        not_ours = _BESIDE if is_adopted(root) else ()
         form, lint = (
             (*ruff, "format", "--check", "--quiet", "."),
-            (*ruff, "check", "--quiet", "."),
+            (*ruff, "check", "--quiet", *not_ours, "."),
         )
         yield Program("format", form, f"{run}ruff format")
         fix = f"{run}ruff check --fix fixes some; change the other lines by hand"
         yield Program("lint", lint, fix)
     if "mypy" in tools and find_spec("mypy"):
         mypy = (sys.executable, "-m", "mypy", "--no-error-summary")
-        yield Program("types", mypy, f"change the lines that it names, then {run}mypy")
+        theirs = ("--exclude", _OURS) if is_adopted(root) else ()
+        again = f"change the lines that it names, then {run}mypy"
+        yield Program("types", (*mypy, *theirs), again)
 
 
 def _manage(*words: str) -> tuple[str, ...]:
     return (sys.executable, "-m", "stagetools.manage", *words)
-
-
-def words_of_tests(root: Path) -> tuple[str, ...]:
-    """For Python: pytest where the project has set it up, and else Django's own runner."""
-    tools = _pyproject(root).get("tool", {})
-    has_settings = "pytest" in tools or (root / "pytest.ini").exists()
-    if has_settings and find_spec("pytest"):
-        return ("-m", "pytest", "-q")
-    return ("-m", "stagetools.manage", "test", "--verbosity=0")
 
 
 def _as_in_a_build(folder: Path) -> dict[str, str]:
@@ -180,91 +185,28 @@ def _as_in_a_build(folder: Path) -> dict[str, str]:
 
 _MARKERS = r"^(<{7}|>{7})( |$)"
 _PRIVATE = {".env": ".env*", "data/site.sqlite3": "*.sqlite3*"}
-_HERE = re.compile(r"\A(?:cpython-)?(\d+\.\d+)")
-_THERE = re.compile(r"^FROM python:(\d+\.\d+)", re.MULTILINE)
-_OLDEST = (5, 2)
-_PINNED = re.compile(r"^django\s*==\s*(\d+)\.(\d+)", re.IGNORECASE | re.MULTILINE)
 
 
 def problems_of_files(root: Path) -> Iterator[Problem]:
     """What can be seen without running the project."""
-    if marked := _git(root, "grep", "-lE", _MARKERS):
+    if marked := git(root, "grep", "-lE", _MARKERS):
         yield Problem(
             f"markers of an unresolved merge in {', '.join(marked)}",
             "resolve each of them, then `git add` the file",
         )
-    if _git(root, "rev-parse", "--git-dir"):
+    if git(root, "rev-parse", "--git-dir"):
         for path, pattern in _PRIVATE.items():
-            if not _git(root, "check-ignore", path):
+            is_theirs = is_adopted(root) and path == ".env"  # ours are never in one
+            if is_theirs and not (root / path).exists():
+                continue
+            if not git(root, "check-ignore", path):
                 yield Problem(
                     f"git would track {path}", f"add a line `{pattern}` to .gitignore"
                 )
-    yield from _problems_of_python(root)
-    if _is_adopted(root):
-        yield from _problems_of_requirements(root)
-
-
-def _problems_of_python(root: Path) -> Iterator[Problem]:
-    """What is tested here runs there."""
-    here = _HERE.search(_text(root / ".python-version"))
-    there = _THERE.search(_text(root / "Dockerfile"))
-    if here and there and here[1] != there[1]:
-        yield Problem(
-            f".python-version says {here[1]}, and the Dockerfile {there[1]}",
-            f"for both: `FROM python:{here[1]}-slim AS base` in the Dockerfile,"
-            f" or echo {there[1]} >.python-version",
-        )
-
-
-def _problems_of_requirements(root: Path) -> Iterator[Problem]:
-    """The image installs what uv.lock, pyproject.toml or requirements.txt declares."""
-    ours = root / "stagetools_project/requirements.txt"
-    requirements = _text(root / "requirements.txt")
-    declared = (
-        (root / "uv.lock").exists(),
-        "dependencies" in _pyproject(root).get("project", {}),
-        requirements,
-        re.search(r"^-r ", _text(ours), re.MULTILINE),
-    )
-    if not any(declared):
-        yield Problem(
-            "nothing says which packages the project needs, so the image would lack them",
-            f"write a requirements.txt, or name yours in {ours.relative_to(root)}:"
-            " -r ../requirements/production.txt",
-        )
-    pinned = _PINNED.search(requirements)
-    if pinned and (int(pinned[1]), int(pinned[2])) < _OLDEST:
-        yield Problem(
-            f"requirements.txt asks for {pinned[0]}; 5.2 is the oldest that is supported",
-            "follow the release notes from one version to the next, then ask for 5.2",
-        )
-
-
-def _is_adopted(root: Path) -> bool:
-    answers = _text(root / ".copier-answers.yml")
-    return bool(re.search(r"^settings_module: *[\"']?\w", answers, re.MULTILINE))
-
-
-def _pyproject(root: Path) -> dict[str, dict[str, object]]:
-    try:
-        return tomllib.loads(_text(root / "pyproject.toml"))
-    except tomllib.TOMLDecodeError:
-        return {}
-
-
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
-
-
-def _git(root: Path, *words: str) -> list[str]:
-    """The lines that git prints; none where it fails, or is no repository."""
-    try:
-        done = subprocess.run(
-            ["git", *words], cwd=root, capture_output=True, text=True, check=False
-        )
-    except FileNotFoundError:
-        return []
-    return done.stdout.splitlines() if done.returncode == 0 else []
+    yield from needs.problems_of_python(root)
+    if is_adopted(root):
+        yield from needs.problems(root)
+        yield from filter(None, problem_of_settings(root)[:1])
 
 
 # --- advice ---------------------------------------------------------------------------

@@ -1,0 +1,1 @@
+"""What a project must pass before it is deployed: its files, its packages, its tests."""
