@@ -458,6 +458,22 @@ def test_without_a_network_nothing_is_claimed(asked):
     assert not problems
 
 
+def test_what_uv_has_locked_is_asked_about_with_ours(write, monkeypatch):
+    asked: list[tuple[list[str], str]] = []
+
+    def run(root, words, given=""):
+        asked.append((words, given))
+        return (0, "gunicorn==19.0\n") if "export" in words else (1, CONFLICT)
+
+    monkeypatch.setattr(resolving, "_run", run)
+    files = {"uv.lock": "", "Dockerfile": "FROM python:3.13-slim\n", needs.OURS: OURS}
+    (problem,) = resolving.problems(write(files), str)
+    words, given = asked[-1]
+    assert words[-2:] == ["-", needs.OURS]
+    assert given == "gunicorn==19.0\n"
+    assert "gunicorn==19" in problem.what
+
+
 @pytest.mark.slow
 def test_uv_itself_finds_what_contradicts(write):
     files = {"Dockerfile": "FROM python:3.13-slim\n", needs.OURS: OURS}

@@ -168,7 +168,10 @@ def config() -> dict[str, Any]:
 
 
 def test_there_are_nine_questions_in_the_order_of_thought():
+    """Nobody is asked more than eight: two are of who starts, and one of who adopts."""
     assert list(questions()) == QUESTIONS
+    some = [name for name, asked in questions().items() if "when" in asked]
+    assert some == ["project_name", "django", "python"]
 
 
 @pytest.mark.parametrize("name", QUESTIONS)

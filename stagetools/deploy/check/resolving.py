@@ -35,14 +35,15 @@ def problems(root: Path, say: Callable[[str], None]) -> Iterator[Problem]:
     """What uv cannot resolve for the image; where it cannot be asked, that is said."""
     python, uv = python_of(root), _uv()
     files = [path for path in files_of_image(root) if (root / path).is_file()]
-    if not is_adopted(root) or not python or not files or (root / "uv.lock").exists():
+    if not is_adopted(root) or not python or not files:
         return
     if not uv:
         say("· not asked whether the image's packages go together: pip install uv")
         return
     words = [*uv, "pip", "compile", "--quiet", "--no-header", "--no-annotate"]
     words += ["--python-platform=linux", f"--python-version={python}"]
-    status, pins = _run(root, [*words, *files])
+    locked = _locked(root, uv)
+    status, pins = _run(root, [*words, *(["-"] if locked else []), *files], locked)
     if status and _NO_NETWORK.search(pins):
         say(
             "· not asked whether the image's packages go together: no package index answers"
@@ -53,6 +54,16 @@ def problems(root: Path, say: Callable[[str], None]) -> Iterator[Problem]:
         say(f"✓ packages, as the image's Python {python} gets them")
         yield from _another_django(pins)
         _say_what_is_built(root, words, pins, say)
+
+
+def _locked(root: Path, uv: list[str]) -> str:
+    """What uv.lock pins: the image installs it first, and ours must leave it as it is."""
+    if not (root / "uv.lock").exists():
+        return ""
+    export = ["export", "--frozen", "--quiet", "--no-dev", "--no-hashes", "--no-header"]
+    bare = ["--no-annotate", "--no-emit-project"]
+    status, pins = _run(root, [*uv, *export, *bare])
+    return "" if status else pins
 
 
 def _uv() -> list[str]:
