@@ -1,6 +1,7 @@
 """What `inv check` reads from a project's files: its settings, its packages, its tests."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -384,6 +385,17 @@ def test_ci_installs_what_the_tests_need(write, monkeypatch, capsys, files, word
     assert printed.endswith(
         f"-r stagetools_project/requirements-dev.txt {words}".strip()
     )
+
+
+def test_ci_asks_before_anything_is_installed(write):
+    """As the workflow calls it: with the standard library alone."""
+    workflow = (ROOT / "template/.github/workflows/deploy.yml").read_text()
+    (module,) = re.findall(r"python3 -m (\S+)\)", workflow)
+    root = write({"requirements.txt": "", "requirements/tests.txt": ""})
+    words = [sys.executable, "-S", "-m", module]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    printed = subprocess.check_output(words, cwd=root, env=environment, text=True)
+    assert printed.endswith("-dev.txt -r requirements/tests.txt\n")
 
 
 def test_the_dockerfile_and_check_choose_the_same_files():
