@@ -345,8 +345,8 @@ def dev(context, port="8000"):
     """Migrate this machine's database and serve the site on localhost."""
     where = str(number("--port", port, least=1))
     with suppress(KeyboardInterrupt):  # which is how one ends it
-        local("-m", "stagetools.manage", "migrate", "--no-input")
-        local("-m", "stagetools.manage", "runserver", where)
+        run_here("-m", "stagetools.manage", "migrate", "--no-input")
+        run_here("-m", "stagetools.manage", "runserver", where)
 
 
 @task(help={"only": "Only tests whose name contains this word."})
@@ -366,7 +366,7 @@ def check(context, tests=True):
     readiness.check(ROOT, say, tests=tests)
 
 
-def local(*words: str) -> None:
+def run_here(*words: str) -> None:
     """Run this environment's Python in the project's folder; its exit status is ours."""
     status = subprocess.run([sys.executable, *words], cwd=ROOT, check=False).returncode
     if status:
