@@ -1,4 +1,4 @@
-"""Which files begin, where several run at a time; and `--once`, each test with one of its cases.
+"""Which files begin, where several run at a time.
 
 Some 300 programs of the tests import the library, and most may leave nothing behind: each would
 compile it again. So it is compiled before them, and the tests that pytest rewrites are kept,
@@ -14,8 +14,7 @@ import pytest
 sys.dont_write_bytecode = False
 LIBRARY = Path(__file__).parents[1] / "stagetools"
 
-# The longest first, or one of two workers ends long before the other. The site under attack
-# comes well after the starved processor: both at once are more than two cores can do in time.
+# The longest first, or one of two workers ends long before the other.
 FIRST = (
     "test_switch",
     "test_ways_in",
@@ -33,11 +32,6 @@ FIRST = (
 THEN = ("test_backup", "test_pythons", "test_update", "test_adoption")
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Where all cases run elsewhere, one of each shows what a machine lacks."""
-    parser.addoption("--once", action="store_true", help="one case of each test")
-
-
 def pytest_configure(config: pytest.Config) -> None:
     """Compile what has changed; the one who starts workers does it for them."""
     if not hasattr(config, "workerinput"):
@@ -45,15 +39,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(trylast=True)  # after pytest-randomly, whose order stays among equals
-def pytest_collection_modifyitems(
-    config: pytest.Config, items: list[pytest.Item]
-) -> None:
-    """Order the files; with `--once`, leave out what has the same function."""
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order the files."""
     items.sort(key=place)
-    if config.getoption("once"):
-        kept = list({function(item): item for item in items}.values())
-        config.hook.pytest_deselected(items=[i for i in items if i not in set(kept)])
-        items[:] = kept
 
 
 def place(item: pytest.Item) -> int:
@@ -61,8 +49,3 @@ def place(item: pytest.Item) -> int:
     if item.path.parent.name != "server":
         return len(FIRST) + (1 if item.path.stem in THEN else 2)
     return FIRST.index(item.path.stem) if item.path.stem in FIRST else len(FIRST)
-
-
-def function(item: pytest.Item) -> tuple[str, str]:
-    """A test without its case."""
-    return str(item.path), item.nodeid.partition("[")[0]

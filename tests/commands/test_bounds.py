@@ -20,6 +20,7 @@ from stagetools.deploy.shell import Secret
 from stagetools.deploy.steps import backup as steps
 from stagetools.deploy.steps import lost
 from stagetools.errors import StageError
+from tests.cases import one_fast
 from tests.commands.backed_up import database, serve
 from tests.commands.machine import Machine, until
 
@@ -207,7 +208,7 @@ def test_what_a_database_says_of_itself_is_bounded(site, layout) -> None:
 # --- elsewhere -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("when", ["*cat*config*|*init*", "*copy*"])
+@pytest.mark.parametrize("when", one_fast(["*cat*config*|*init*", "*copy*"]))
 def test_a_place_that_complains_without_end_is_not_listened_to(
     site, layout, when: str
 ) -> None:
@@ -226,6 +227,7 @@ def copies(site: Machine) -> list[str]:
     return [one for one in site.said if one.startswith("restic") and " copy " in one]
 
 
+@pytest.mark.slow
 def test_while_a_backup_is_sent_others_are_made_and_restored_and_sent_after_it(
     site, layout
 ) -> None:

@@ -94,6 +94,7 @@ def test_another_takes_over_before_the_one_that_runs_leaves(caddy) -> None:
     assert version(caddy) == "2"
 
 
+@pytest.mark.slow
 def test_one_that_never_runs_is_removed_and_the_old_one_stays(caddy) -> None:
     start(caddy)
     (caddy.root / "ill").touch()

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ASK = """
 import json
 import sys
@@ -78,6 +80,7 @@ def test_pictures_sounds_films_and_papers_are_shown(tmp_path: Path) -> None:
         assert answer["Content-Security-Policy"].startswith("default-src 'none'")
 
 
+@pytest.mark.slow
 def test_uploads_that_are_elsewhere_are_not_served_from_here(tmp_path: Path) -> None:
     for url in ("https://uploads.test/media/", "", "/"):
         words = [sys.executable, "-c", ASK, url, tmp_path]

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from stagetools.database.protocol import Failed, Reader, Ready
+from tests.cases import one_fast
 from tests.library.sites import Site
 
 MIGRATION = """
@@ -94,7 +95,7 @@ def test_no_mail_leaves_a_rehearsal_whatever_the_settings_say(
             listening.accept()
 
 
-@pytest.mark.parametrize("send", [SEND, SEND_BY_CLASS], ids=["settings", "class"])
+@pytest.mark.parametrize("send", one_fast([SEND, SEND_BY_CLASS]))
 def test_mail_leaves_where_nothing_is_rehearsed(shop: Site, send: str) -> None:
     """So that the test above could fail."""
     brings(shop, send)

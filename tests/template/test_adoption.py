@@ -95,6 +95,7 @@ def test_the_projects_own_tests_are_green_with_both_settings(awkward, plain):
     plain.run("inv", "test")
 
 
+@pytest.mark.slow
 def test_ours_are_the_database_the_hosts_and_the_key(wrapped):
     default = wrapped["DATABASES"]["default"]
     assert default["NAME"].endswith("/data/heronry.sqlite3")

@@ -37,6 +37,7 @@ for task in (there or Collection.from_module(tasks)).to_contexts():
 """
 
 
+@pytest.mark.slow
 def test_django_finds_no_fault_and_no_missing_migration(render):
     project = render()
     project.run("python", "manage.py", "check", "--fail-level=WARNING")

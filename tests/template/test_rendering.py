@@ -14,6 +14,7 @@ import plumbum
 import pytest
 import yaml
 
+from tests.cases import one_fast
 from tests.template.matrix import HOSTILE_NAME, ROOT
 
 LARGEST = {"files": 60, "lines": 2000}  # DESIGN of the project, besides stagetools/
@@ -136,6 +137,7 @@ class _Compose(yaml.SafeLoader):
 _Compose.add_constructor("!reset", lambda loader, node: loader.construct_sequence(node))
 
 
+@pytest.mark.slow
 def test_files_that_a_program_reads_are_well_formed(render):
     project = render(project_name=HOSTILE_NAME)
     for name in project.files:
@@ -171,7 +173,7 @@ def test_an_awkward_name_survives_in_every_language(render):
     assert shown.strip() == "Nothing here · " + HOSTILE_NAME
 
 
-@pytest.mark.parametrize("django", ["5.2", "6.1"])
+@pytest.mark.parametrize("django", one_fast(["5.2", "6.1"]))
 def test_developers_ci_and_the_image_have_one_version_of_python(render_light, django):
     project = render_light(django=django)
     python = project.read(".python-version").strip()
@@ -227,7 +229,8 @@ def test_the_hooks_refuse_secrets_and_databases_alone(render_light):
 
 
 @pytest.mark.parametrize(
-    "source", ["gh:org/django-prod", "https://github.com/org/django-prod.git"]
+    "source",
+    one_fast(["gh:org/django-prod", "https://github.com/org/django-prod.git"]),
 )
 def test_the_readme_links_to_the_manual_of_its_version(
     light_template, tmp_path, git, source
