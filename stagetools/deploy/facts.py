@@ -129,6 +129,7 @@ class Facts:
     env: str  # SHA-256 of the environment file
     home_is_roots: bool  # not so in 0.1.0: its homes are brought to that
     domains: tuple[str, ...]
+    uncertified: tuple[str, ...] = ()  # of those, without a certificate so far
     claimed: tuple[tuple[str, str], ...] = ()  # of all sites: domain, installation
     release: str  # the one that serves, or empty
     record: Record | None
@@ -193,6 +194,7 @@ def parse_facts(text: str) -> Facts:
         env=values["env"],
         home_is_roots=values.get("home_is_roots") == "yes",
         domains=tuple(values["domains"].split()),
+        uncertified=tuple(values.get("uncertified", "").split()),
         claimed=tuple(_claim(word) for word in values.get("claimed", "").split()),
         release=values["release"],
         record=Record.parse(values.get("record", "")),

@@ -16,6 +16,7 @@ case "$1 $2" in
   "version --format") echo docker=28.0 ;;
   "compose version") echo 2.33 ;;
   "buildx version") true ;;
+  "volume inspect") echo "$VOLUME" ;;
   "ps --all") echo "container=c1 shop_prod R1 running Up 3 minutes" ;;
 esac
 """
@@ -84,6 +85,22 @@ def test_a_deployed_server_is_told_as_it_stands(bare, layout) -> None:
     serving = facts.serving("shop_prod")
     assert serving
     assert serving.status == "Up 3 minutes"
+
+
+@pytest.mark.parametrize("tls", [True, False])
+def test_domains_that_have_no_certificate_yet_are_told(
+    bare, layout, tmp_path: Path, tls: bool
+) -> None:
+    bare.program("docker", DOCKER)
+    bare.variables["VOLUME"] = str(tmp_path / "volume")
+    made = tmp_path / "volume/caddy/certificates/acme.test-directory/a.test"
+    made.mkdir(parents=True)
+    (made / "a.test.crt").write_text("certificate")
+    (bare.at(layout.site_dir) / "site").write_text("a.test\nb.test\n")
+    if tls:
+        (bare.at(layout.site_dir) / "tls").write_text("")
+    facts = parse_facts(bare.run(server.look(layout)))
+    assert facts.uncertified == (("b.test",) if tls else ())
 
 
 @pytest.fixture

@@ -149,7 +149,7 @@ def certify(
 def test_a_certificate_is_issued_by_acme_once_nothing_stands_in_its_way(
     certified, new_project
 ) -> None:
-    """One server after another would take a minute each: a closed port, a wrong address, ours."""
+    """A closed port; an authority that nobody reaches; then ours, and what had failed is asked."""
     server, root = certified
     close_all_but(server, 22, 443)
     project: Project = new_project()

@@ -101,6 +101,7 @@ def printed(facts: Facts) -> str:
         "home_is_roots": "yes" if facts.home_is_roots else "",
         "buildx": "yes" if facts.buildx else "",
         "domains": " ".join(facts.domains),
+        "uncertified": " ".join(facts.uncertified),
         "claimed": " ".join(f"{domain}=../sites/{of}" for domain, of in facts.claimed),
         "taken_ports": " ".join(facts.taken_ports),
         "proxy_runs": "yes" if facts.proxy_runs else "",

@@ -220,6 +220,29 @@ def test_whatever_differs_is_a_reason_to_deploy(desk, deployed, other) -> None:
             assert looked.change(held).nothing_changed() is nothing
 
 
+@pytest.mark.parametrize("changed", [True, False])
+@pytest.mark.parametrize(
+    ("uncertified", "tls", "visited"),
+    [
+        ("shop.test", "internal", True),
+        ("shop.test", "off", False),
+        ("", "internal", False),
+    ],
+)
+def test_a_domain_that_never_answered_is_asked_until_it_does(
+    desk, deployed, changed: bool, uncertified: str, tls: str, visited: bool
+) -> None:
+    """The deploy before has failed at just this, and there may be nothing to change."""
+    stage = desk(replace(deployed, uncertified=tuple(uncertified.split())))
+    stage.session = replace(stage.session, config=replace(stage.config, tls=tls))
+    if not changed:
+        record = replace(deployed.record, fingerprint=stage.fingerprint())
+        stage.facts = replace(stage.facts, record=record)
+    ran = deploy(stage)
+    assert ("Upload" in stage.steps) is changed
+    assert ("proxy.visit" in ran) is visited
+
+
 def test_a_release_that_is_not_well_is_a_reason_to_deploy(desk, deployed) -> None:
     """Its database was changed behind it, for example."""
     record = replace(deployed.record, fingerprint=desk().fingerprint())

@@ -49,6 +49,16 @@ echo "engine=$(cat /srv/stagetools/engine 2>/dev/null || true)"
 { docker version --format 'docker={{.Server.Version}}' 2>/dev/null || true; } &
 { docker compose version --short 2>/dev/null | sed 's/^/compose=/' || true; } &
 { docker buildx version >/dev/null 2>&1 && echo buildx=yes || true; } &
+# Domains that nobody was ever answered by https: Caddy keeps a certificate in a folder of its name.
+uncertified() {
+  kept=$(docker volume inspect --format '{{.Mountpoint}}' stagetools-proxy_data 2>/dev/null || true)
+  test -n "$kept" && test -e "$site/tls" || return 0
+  while read -r domain; do
+    set -- "$kept/caddy/certificates/"*/"$domain/$domain.crt"
+    test -e "$1" || printf '%s ' "$domain"
+  done <"$site/site"
+}
+{ echo "uncertified=$(uncertified)"; } &
 containers=$(docker ps --all --no-trunc --filter label=com.docker.compose.oneoff=False --format \
   '{{if .Label "stagetools.system"}}container={{.ID}} {{.Label "stagetools.system"}} {{.Label "stagetools.release"}} {{.State}} {{.Status}}{{else if eq "stagetools-proxy" (.Label "com.docker.compose.project")}}proxy={{.ID}}{{end}}' \
   2>/dev/null || true)

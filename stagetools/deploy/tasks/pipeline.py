@@ -105,6 +105,7 @@ class Deploy(OnCopy):
         """Every step in its order."""
         if self.nothing_changed():
             self.keep_backups()
+            self.keep_domains()
             self.keep_replica()
             return
         self.refuse_elsewhere()
@@ -118,8 +119,7 @@ class Deploy(OnCopy):
             self.step("Build", self.build)
             self.serve()
         self.keep_backups()  # before what fails while a domain has no certificate yet
-        if set(self.session.config.domains) - set(self.facts.domains):
-            self.step("Visit", self.visit)
+        self.keep_domains()
         self.keep_replica()  # after it: a new place refuses until it knows the site's key
 
     def refuse_elsewhere(self) -> None:
@@ -135,6 +135,15 @@ class Deploy(OnCopy):
             self.has_new_backups = True
             if self.has_new_key and not self.session.terminal.dry:
                 backing_up.show_new_key(self.session)  # now: what follows may fail
+
+    def keep_domains(self) -> None:
+        """Visit the site where one is new, or has not answered yet: then nobody was told so."""
+        facts, config = self.facts, self.session.config
+        unseen = set(config.domains) - set(facts.domains)
+        if config.tls != "off":
+            unseen |= set(config.domains) & set(facts.uncertified)
+        if unseen:
+            self.step("Visit", self.visit)
 
     def keep_replica(self) -> None:
         """The same for a replica."""
@@ -308,4 +317,6 @@ class Deploy(OnCopy):
         return replica.install(self.session, step.line)
 
     def visit(self, step: Step) -> Outcome:
-        return proxy.visit(self.session, self.name, self.container)
+        serving = self.facts.serving(self.session.name)
+        container = self.container or (serving.id if serving else "")
+        return proxy.visit(self.session, self.name or self.facts.release, container)
