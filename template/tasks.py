@@ -11,6 +11,7 @@ from invoke.main import program
 
 from aaa_env_setup import SYSTEM
 from stagetools.deploy.check import own_tests
+from stagetools.deploy.config import uploads
 from stagetools.deploy.console.terminal import Terminal, number, reports_errors
 from stagetools.deploy.console.typed import take
 from stagetools.deploy.tasks import (
@@ -361,7 +362,7 @@ def test(context, only=""):  # noqa: PT028 - a task, not a test
 def check(context, tests=True):
     """Say what still keeps the working tree from being deployed, and how to fix it."""
     say = Terminal().say
-    for left_out in read_tree(ROOT).left_out:
+    for left_out in read_tree(ROOT, uploads(ROOT / "deploy.toml")).left_out:
         say(f"· not uploaded: {left_out}")
     readiness.check(ROOT, say, tests=tests)
 

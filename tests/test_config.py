@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stagetools.deploy.backups import Backup, Keep
-from stagetools.deploy.config import StageConfig, bytes_in, load, remember
+from stagetools.deploy.config import StageConfig, bytes_in, load, remember, uploads
 from stagetools.deploy.replicas import Replica
 from stagetools.errors import ConfigError
 
@@ -56,6 +56,7 @@ def test_every_key_is_read_with_its_type(toml) -> None:
         processes = 100
         rehearsal_network = true
         live_restore = false
+        upload = ["certs/*.pem"]
         [stages.prod.backup]
         every = "6 hours"
         keep = { days = 3, weeks = 0, months = 12 }
@@ -67,7 +68,7 @@ def test_every_key_is_read_with_its_type(toml) -> None:
         email="a@shop.test", acme_ca="https://ca.test", acme_ca_root="root.pem",
         workers=3, migration_limit=5, probe=("/", "/shop/?page=2"), drain=20,
         max_body="2.5 GB", memory="512 MB", processes=100,
-        rehearsal_network=True, live_restore=False,
+        rehearsal_network=True, live_restore=False, upload=("certs/*.pem",),
         backup=Backup(every="6 hours", keep=Keep(days=3, weeks=0, months=12), to="s3:https://s3.test/shop"),
     )  # fmt: skip
 
@@ -105,6 +106,20 @@ def test_memory_in_which_no_site_starts_is_refused(refuses) -> None:
     assert "memory" in refuses(f'{PLAIN}memory = "10 MB"\n').what
 
 
+@pytest.mark.parametrize("pattern", ["", "/etc/key.pem", "../key.pem", "./key.pem"])
+def test_what_lies_nowhere_in_the_project_is_not_uploaded(
+    refuses, pattern: str
+) -> None:
+    error = refuses(f'{PLAIN}upload = ["{pattern}"]\n')
+    assert f"has {pattern!r}, which is no path in the project" in error.what
+
+
+def test_what_any_stage_uploads_is_known_to_a_check(toml, tmp_path) -> None:
+    path = toml(f'{PLAIN}upload = ["a.pem"]\n[stages.qual]\nupload = ["b.pem"]\n')
+    assert uploads(path) == ("a.pem", "b.pem")
+    assert uploads(tmp_path / "nowhere.toml") == ()
+
+
 @pytest.mark.parametrize("page", ["", "shop/", "https://shop.test/", "/a b", "/#a"])
 def test_what_is_no_page_is_refused(refuses, page: str) -> None:
     error = refuses(f'{PLAIN}probe = ["{page}"]\n')
@@ -125,6 +140,7 @@ OF_NONE = {
     "host": "h", "user": "u", "port": 1, "identity_file": "i", "migration_limit": 9,
     "probe": (), "drain": 9, "rehearsal_network": True, "live_restore": False,
     "backup": Backup(every="never"), "replica": Replica(url="file:///mnt/copy"),
+    "upload": ("a.pem",),
 }  # fmt: skip
 
 

@@ -117,6 +117,30 @@ def test_what_somebody_committed_travels_but_for_secrets_and_keys(
     assert reasons(tmp_path).keys() == SECRETS.keys() | KEYS.keys()
 
 
+def test_what_deploy_toml_names_travels_although_it_looks_like_a_secret(
+    tmp_path: Path,
+) -> None:
+    git(tmp_path, "init", "--quiet")
+    write(tmp_path, **SECRETS, **KEYS, **DATABASES)
+    tree = read_tree(tmp_path, ["a/*.pem", ".env.local", "x.db", "c.p12"])
+    there = [".env.local", "a/server.pem", "c.p12", "x.db"]
+    assert [entry.path for entry in tree.entries] == there
+    assert not {left.path for left in tree.left_out} & set(there)
+    assert {left.path for left in tree.left_out} >= {".env", "both.pem", "d.jks"}
+
+
+def test_a_pointer_of_git_lfs_is_no_file(root: Path) -> None:
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 1\n"
+    write(root, **{"logo.png": pointer, "notes.md": f"It reads:\n{pointer}"})
+    with pytest.raises(
+        ConfigError, match=r"logo\.png is a pointer of Git LFS"
+    ) as caught:
+        read_tree(root)
+    assert "git lfs pull" in caught.value.remedy
+    (root / "logo.png").unlink()
+    assert paths(root) == ["notes.md"]
+
+
 def test_what_git_ignores_is_not_named(root: Path) -> None:
     write(root, **{".gitignore": "*.sqlite3\n.env\n", "db.sqlite3": "", ".env": ""})
     assert reasons(root) == {}

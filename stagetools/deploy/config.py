@@ -15,7 +15,7 @@ from stagetools.deploy.backups import Backup, Keep
 from stagetools.deploy.replicas import Replica
 from stagetools.errors import ConfigError
 
-__all__ = ["DOMAIN_MAX", "StageConfig", "bytes_in", "load", "remember"]
+__all__ = ["DOMAIN_MAX", "StageConfig", "bytes_in", "load", "remember", "uploads"]
 
 # A domain becomes part of the path of a unix socket, which holds 107 bytes in all. unix(7)
 DOMAIN_MAX = 80
@@ -70,6 +70,7 @@ class StageConfig:
     processes: int = 512
     rehearsal_network: bool = False
     live_restore: bool = True
+    upload: tuple[str, ...] = ()
     backup: Backup = field(default_factory=Backup)
     replica: Replica = field(default_factory=Replica)
 
@@ -141,6 +142,14 @@ def load(path: Path, stage_name: str) -> StageConfig:
     config = _checked(StageConfig(stage_name=stage_name, **values), where)
     _check_replicas(config, stages, where)
     return config
+
+
+def uploads(path: Path) -> tuple[str, ...]:
+    """What any stage of the file uploads although it looks like a secret; () without one."""
+    if not path.is_file():
+        return ()
+    each = (table.get("upload", ()) for table in _stages(path).values())
+    return tuple(one for many in each if isinstance(many, list) for one in many)
 
 
 def _check_replicas(
@@ -237,6 +246,7 @@ def _checked(config: StageConfig, where: str) -> StageConfig:
     _check_numbers(config, where)
     _check_sizes(config, where)
     _check_pages(config, where)
+    _check_uploads(config, where)
     config.backup.check(f"backup in {where}")
     config.replica.check(f"replica in {where}")
     if not _HOST.fullmatch(config.host):
@@ -281,6 +291,15 @@ def _check_pages(config: StageConfig, where: str) -> None:
             raise ConfigError(
                 f"probe in {where} has {page!r}, which is not a page of the site.",
                 remedy='Write the path of each page: probe = ["/", "/shop/"].',
+            )
+
+
+def _check_uploads(config: StageConfig, where: str) -> None:
+    for pattern in config.upload:
+        if not pattern or pattern.startswith(("/", "./", "../")):
+            raise ConfigError(
+                f"upload in {where} has {pattern!r}, which is no path in the project.",
+                remedy='Write it from the project\'s folder on: upload = ["certs/*.pem"].',
             )
 
 

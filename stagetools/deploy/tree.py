@@ -9,8 +9,9 @@ import stat
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from stagetools.errors import ConfigError, StageError
@@ -38,6 +39,7 @@ _KEY_FILE = re.compile(
     r"(?:^|/)(?:.*\.(?:pem|key|ppk)|id_(?:rsa|dsa|ecdsa|ed25519)(?:\..*)?)$"
 )
 _KEY = re.compile(rb"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----|PuTTY-User-Key-File-")
+_POINTER = b"version https://git-lfs.github.com/spec/v1\n"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -103,11 +105,15 @@ class Manifest:
         return tuple(entry.path for entry in old.entries if entry.path not in paths)
 
 
-def read_tree(root: Path) -> Manifest:
-    """The manifest of what git would track below `root`, a repository or not yet one."""
+def read_tree(root: Path, upload: Sequence[str] = ()) -> Manifest:
+    """The manifest of what git would track below `root`, a repository or not yet one.
+
+    `upload` are patterns of paths that travel although they look like secrets.
+    """
     entries, left_out = [], []
     for path, tracked in dict(_listed(root)).items():
-        found = _look_at(root, path, tracked)
+        wanted = any(fnmatchcase(path, pattern) for pattern in upload)
+        found = _look_at(root, path, tracked, wanted)
         if isinstance(found, LeftOut):
             left_out.append(found)
         elif found:
@@ -223,18 +229,20 @@ def _git(root: Path, *words: str) -> list[str]:
     return [os.fsdecode(name) for name in done.stdout.split(b"\0") if name]
 
 
-def _look_at(root: Path, path: str, tracked: bool) -> Entry | LeftOut | None:
+def _look_at(
+    root: Path, path: str, tracked: bool, wanted: bool
+) -> Entry | LeftOut | None:
     """What becomes of one path; None where nothing is there, but in git's index."""
     if path.endswith("/"):
         return LeftOut(path, "a repository of its own: git submodule add takes it in")
-    if why := _kept_back(path, tracked):
+    if not wanted and (why := _kept_back(path, tracked)):
         return LeftOut(path, why)
     if _CONTROL.search(path):
         raise ConfigError(
             f"{path!r}: a file's name may not contain a line break or control character."
         )
     try:
-        return _entry(root / path, path)
+        return _entry(root / path, path, wanted)
     except FileNotFoundError:
         return None  # deleted in the working tree, still in git's index
     except OSError as error:
@@ -256,7 +264,7 @@ def _kept_back(path: str, tracked: bool) -> str:
     return ""
 
 
-def _entry(file: Path, path: str) -> Entry | LeftOut | None:
+def _entry(file: Path, path: str, wanted: bool) -> Entry | LeftOut | None:
     status = os.lstat(file)
     if stat.S_ISLNK(status.st_mode):
         return Entry(
@@ -265,7 +273,13 @@ def _entry(file: Path, path: str) -> Entry | LeftOut | None:
     if not stat.S_ISREG(status.st_mode):
         return None  # a folder in a file's place, a socket: no part of a release
     content = file.read_bytes()
-    if _is_private_key(path, content):
+    if content.startswith(_POINTER):
+        raise ConfigError(
+            f"{path} is a pointer of Git LFS, and the file itself is not here.",
+            untouched="Nothing was uploaded.",
+            remedy="Get it first: git lfs install, then git lfs pull",
+        )
+    if not wanted and _is_private_key(path, content):
         return LeftOut(path, "it contains a private key")
     kind = "x" if status.st_mode & stat.S_IXUSR else "f"
     return Entry(path, kind, hashlib.sha256(content).hexdigest())

@@ -82,9 +82,8 @@ def _not_sent(left_out: Sequence[LeftOut]) -> str:
         return ""
     named = "; ".join(map(str, left_out[:_NAMED]))
     more = len(left_out) - _NAMED
-    return f"; left out: {named}" + (
-        f"; and {more} more: inv check" if more > 0 else ""
-    )
+    rest = f"; and {more} more: inv check" if more > 0 else ""
+    return f"; left out: {named}{rest}; `upload` in deploy.toml sends such a file"
 
 
 def _paths(entries: Iterable[Entry]) -> list[str]:

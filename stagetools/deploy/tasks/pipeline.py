@@ -23,6 +23,7 @@ from stagetools.deploy.steps import (
     server,
     source,
 )
+from stagetools.deploy.tasks import beside
 from stagetools.deploy.tasks.backups import backing_up, elsewhere
 from stagetools.deploy.tasks.on_copy import OnCopy
 from stagetools.deploy.tasks.session import (
@@ -54,11 +55,12 @@ def deploy(
     config, terminal = to.config, to.terminal
     terminal.head(f"{to.system.name} → {config.url}")
     preflight.refuse_placeholders(config)
+    beside.refuse_foreign(root)
     preflight.refuse_other_services(root)
     opened = open_session(to, shown=True)
     with opened as session, ThreadPoolExecutor(1) as meanwhile:
         # not before: `connected` keeps the server's name in deploy.toml, which is in it
-        tree = meanwhile.submit(read_tree, root)
+        tree = meanwhile.submit(read_tree, root, config.upload)
         with locked(session, "deploys", wait=wait, moved=moved) as held:
             facts = server.look(session)
             change = (make or Deploy)(session, held, facts, root, tree.result())

@@ -22,6 +22,7 @@ from stagetools.deploy.check.project import (
     problem_of_settings,
     pyproject,
 )
+from stagetools.deploy.tasks import beside
 from stagetools.errors import StageError
 from stagetools.naming.system import BUILD
 
@@ -49,7 +50,7 @@ class Program:
 def check(root: Path, say: Callable[[str], None], *, tests: bool = True) -> None:
     """Run every check that the project at `root` is set up for; StageError if one fails."""
     failed, run = [], "uv run " if (root / "uv.lock").exists() else ""
-    if remark := problem_of_settings(root)[1]:
+    for remark in filter(None, (problem_of_settings(root)[1], beside.shadowed(root))):
         say(f"· {remark}")
     for problem in (*problems_of_files(root), *resolving.problems(root, say)):
         failed.append(problem.what)
@@ -203,6 +204,11 @@ def problems_of_files(root: Path) -> Iterator[Problem]:
                 yield Problem(
                     f"git would track {path}", f"add a line `{pattern}` to .gitignore"
                 )
+    if beside.is_foreign(root):
+        yield Problem(
+            f"{beside.OURS} is not the one that the template rendered",
+            "give your own file another name, and take the template's: see docs/adopt.md",
+        )
     yield from needs.problems_of_python(root)
     if is_adopted(root):
         yield from needs.problems(root)
