@@ -147,7 +147,12 @@ def _united(*lists: Iterable[str]) -> list[str]:
 
 
 def _databases(own: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
-    """Ours is the default; what it says of transactions and tests stays as it was."""
+    """Ours is the default; what it says of transactions and tests stays as it was.
+
+    But for a server that whoever deploys has named: DATABASE_URL, as their settings read it.
+    """
+    if os.environ.get("DATABASE_URL") and not _is_sqlite(own.get("default", {})):
+        return dict(own)
     options = ("ATOMIC_REQUESTS", "TEST", "TIME_ZONE")
     default = own.get("default", {})
     return {
@@ -157,6 +162,10 @@ def _databases(own: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any
             **{name: default[name] for name in options if name in default},
         },
     }
+
+
+def _is_sqlite(database: Mapping[str, Any]) -> bool:
+    return "sqlite" in database.get("ENGINE", "sqlite") or not database["ENGINE"]
 
 
 def _storages(own: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:

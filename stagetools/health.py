@@ -16,6 +16,7 @@ from django.db.migrations.migration import Migration
 from django.http import HttpRequest, HttpResponse
 
 __all__ = [
+    "ENGINE",
     "PATH",
     "HealthMiddleware",
     "pending_migrations",
@@ -24,6 +25,8 @@ __all__ = [
 ]
 
 PATH = "/healthz"
+ENGINE = "X-Stagetools-Database"
+"""The header of an answer that tells a deploy which engine the database has."""
 logger = logging.getLogger(__name__)
 Row = tuple[str, str]
 """A migration as the database has it: its app, its name."""
@@ -47,7 +50,10 @@ class HealthMiddleware:
         if trouble:
             logger.warning("not healthy: %s", trouble)
             return _answer(HTTPStatus.SERVICE_UNAVAILABLE, trouble)
-        return _answer(HTTPStatus.OK, f"ok{remark}")
+        answer = _answer(HTTPStatus.OK, f"ok{remark}")
+        if "X-Forwarded-For" not in request.headers:  # no visitor's: they have it
+            answer.headers[ENGINE] = connection.vendor
+        return answer
 
     def judge(self) -> tuple[str, str]:
         """Why no traffic should come here, or nothing; and what else is to be said.

@@ -2,7 +2,7 @@
 
 The standard library alone; exit 0 when the answer is 200, 1 when it is refused, with the last
 status and body in one line of JSON on standard output. A release that is well also tells what
-it sends with its hashed static files.
+it sends with its hashed static files, and the engine of its database.
 
 `--exact` refuses a release whose database has migrations that it does not know, too. Each
 `--page` is asked once the release is well, and an answer of 500 and above refuses it.
@@ -147,10 +147,21 @@ def _ask(
         connection.close()
 
 
-def _head(socket_path: str, path: str) -> hashed.Answer:
+def _engine(socket_path: str) -> str:
+    """As `stagetools.health` has it; empty where it is not told."""
+    try:
+        _, headers = _head(socket_path, "/healthz", {"Host": "localhost"})
+    except OSError:
+        return ""
+    return dict(headers).get("X-Stagetools-Database", "")
+
+
+def _head(
+    socket_path: str, path: str, headers: Mapping[str, str] | None = None
+) -> hashed.Answer:
     connection = _UnixConnection(socket_path, timeout=5)
     try:
-        connection.request("HEAD", path, headers=hashed.headers())
+        connection.request("HEAD", path, headers=dict(headers or hashed.headers()))
         response = connection.getresponse()
         return response.status, response.getheaders()
     except http.client.HTTPException as error:
@@ -213,6 +224,8 @@ def main() -> int:
     is_inside = well and not urlsplit(options.target).scheme
     if is_inside and (static := hashed.described(partial(_head, options.target))):
         told["static"] = static
+    if is_inside and (engine := _engine(options.target)):
+        told["database"] = engine
     sys.stdout.write(json.dumps(told) + "\n")
     return 0 if well else 1
 

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from stagetools.deploy.steps.release import said_by_probe
+from stagetools.deploy.steps.release import engine_of, said_by_probe
 from stagetools.probe import _head, probe, probe_page
 
 
@@ -276,3 +276,18 @@ def test_one_static_file_is_asked_for_by_its_headers_alone(folder, serve) -> Non
     assert (status, dict(headers)["X-Path"]) == (200, "/static/a.css")
     assert server.headers[-1]["X-Forwarded-For"] == "192.0.2.1"
     assert _head(str(folder / "s"), "/static/no.css")[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("said", "engine"),
+    [
+        ('{"well": true, "said": "200", "database": "postgresql"}\n', "postgresql"),
+        ('{"well": true, "said": "200"}\n', ""),
+        ('{"well": true, "database": "a b\\u001b[2J"}\n', ""),
+        ('{"well": true, "database": ["mysql"]}\n', ""),
+        ("[]\n", ""),
+        ("", ""),
+    ],
+)
+def test_the_engine_is_one_word_whatever_a_site_says(said: str, engine: str) -> None:
+    assert engine_of(said) == engine

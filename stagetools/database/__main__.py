@@ -97,6 +97,7 @@ def snapshot(name: str) -> None:
 
 
 def migrate() -> None:
+    run.refuse_a_file_of_the_image()
     if run.is_sqlite():
         remove(run.live_path().with_name(REHEARSAL))
     started = time.monotonic()
@@ -112,6 +113,7 @@ def unknown() -> None:
             unknown=tuple(plan.label(m) for m, _ in to_undo),
             breaking=tuple(plan.breaking(to_undo)),
             irreversible=tuple(cannot_undo(names)),
+            sqlite=run.is_sqlite(),
         )
     )
 

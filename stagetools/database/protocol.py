@@ -84,6 +84,7 @@ class Unknown:
     unknown: tuple[str, ...]
     breaking: tuple[Finding, ...] = ()  # only the client of 0.1.0 reads it
     irreversible: tuple[Finding, ...] = ()
+    sqlite: bool = True  # else there is no copy on which they could be undone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

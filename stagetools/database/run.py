@@ -1,5 +1,6 @@
 """Migrations with the time that each takes, on the live database or on a copy of it."""
 
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ __all__ = [
     "live_path",
     "migrate",
     "on_a_copy",
+    "refuse_a_file_of_the_image",
     "refuse_others",
     "reverse",
 ]
@@ -90,6 +92,17 @@ def refuse_others() -> None:
         raise StageError(
             f"The database is {connection.vendor}: only SQLite's can be copied.",
             remedy="A deploy that brings migrations needs SQLite for now.",
+        )
+
+
+def refuse_a_file_of_the_image() -> None:
+    """StageError for a SQLite file where nothing can be written, and nothing would stay."""
+    if is_sqlite() and not os.access(live_path().parent, os.W_OK):
+        raise StageError(
+            f"DATABASES names {live_path()}, where a server can write nothing: each"
+            " release brings a new image, without what was written into the last one.",
+            remedy="Remove the line of stagetools_project/settings.py that takes DATABASES"
+            " from your own settings: the file is then in the installation's data directory.",
         )
 
 

@@ -6,7 +6,23 @@ from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from pathlib import PurePosixPath
 
-__all__ = ["Container", "Facts", "Record", "named", "parse_facts", "span"]
+__all__ = [
+    "Container",
+    "Facts",
+    "Record",
+    "engine_name",
+    "named",
+    "parse_facts",
+    "span",
+]
+
+
+_ENGINES = {"postgresql": "PostgreSQL", "mysql": "MySQL", "oracle": "Oracle"}
+
+
+def engine_name(vendor: str) -> str:
+    """The name of a database's engine, as people write it; empty for SQLite."""
+    return "" if vendor == "sqlite" else _ENGINES.get(vendor, vendor)
 
 
 def span(seconds: int) -> str:
@@ -41,10 +57,13 @@ class Record:
     origin: str = ""  # the release whose image and sources it has, when not its own
     why: str = "deploy"  # deploy, rollback, restart, env
     migrations: tuple[str, ...] = ()  # applied by this deploy
+    database: str = ""  # the engine of the project's own, where it is not SQLite
     size: int = 0  # bytes of its image, 0 when it is gone; not written down
 
     def to_json(self) -> str:
-        return json.dumps({k: v for k, v in asdict(self).items() if k != "size"})
+        """Without an engine where there is none to tell: 0.1.0 reads no other key."""
+        left_out = {"size", *([] if self.database else ["database"])}
+        return json.dumps({k: v for k, v in asdict(self).items() if k not in left_out})
 
     @property
     def made_of(self) -> str:
@@ -151,6 +170,11 @@ class Facts:
     compose: str
     buildx: bool
     containers: tuple[Container, ...]
+
+    @property
+    def elsewhere(self) -> str:
+        """The engine of a database that is the project's own, and no file here; or nothing."""
+        return engine_name(self.record.database) if self.record else ""
 
     @property
     def is_ready(self) -> bool:

@@ -19,6 +19,7 @@ from moto.server import ThreadedMotoServer
 from stagetools.deploy.backups import Backup, Keep
 from stagetools.deploy.commands.backup import repository, setup
 from stagetools.deploy.config import StageConfig
+from stagetools.deploy.facts import Record
 from stagetools.deploy.host.site import Site
 from stagetools.deploy.shell import Command, Secret
 from stagetools.deploy.steps import backup as steps
@@ -190,6 +191,29 @@ def test_a_backup_has_database_uploads_and_environment(site, layout) -> None:
         assert restored.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     inside = site.at(layout.vault_dir / "inside")
     assert not {"now", "drill"} & {path.name for path in inside.iterdir()}
+
+
+def test_where_the_database_is_the_projects_own_all_else_is_backed_up(
+    site, layout
+) -> None:
+    set_up(site, layout)
+    at = Site(site, layout, CONFIG)
+    database(site, layout).unlink()
+    refused = site.attempt(repository.make(layout))  # it should be there
+    assert b"there is no such file" in refused.stderr
+    record = Record(release=RELEASE, database="postgresql")
+    site.at(layout.record(RELEASE)).write_text(record.to_json())
+    told = steps.make(at, on_line=lambda line: None).text
+    assert (
+        ": no database, for PostgreSQL is the project's own, uploads 200.0 kB" in told
+    )
+    told = steps.drill(at, on_line=lambda line: None).text
+    assert "can be restored: no database, for PostgreSQL" in told
+    assert watch(site, layout).troubles() == []
+    (entry,) = steps.listed(at)
+    assert (entry.database, entry.bytes) == (0, 200_000)
+    (site.at(layout.media_dir) / "a/upload").unlink()
+    assert "1 file brought back" in steps.put_back(at, entry.name).text
 
 
 def test_the_second_stores_only_what_changed(site, layout) -> None:

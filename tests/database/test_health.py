@@ -7,7 +7,8 @@ from django.db import connection
 from django.test import RequestFactory
 
 from stagetools.database import run
-from stagetools.health import PATH, HealthMiddleware, pending_migrations
+from stagetools.errors import StageError
+from stagetools.health import ENGINE, PATH, HealthMiddleware, pending_migrations
 
 CREATE = """migrations.CreateModel("Item", [
     ("id", models.BigAutoField(primary_key=True)), ("name", models.TextField())])"""
@@ -137,3 +138,23 @@ def test_a_database_that_cannot_be_read_is_refused(migrated, ask) -> None:
     status, said = ask()
     assert status == 503
     assert said.startswith("the database cannot be read: ")
+
+
+def test_a_deploy_is_told_the_engine_and_a_visitor_is_not(migrated) -> None:
+    asked = HealthMiddleware(lambda request: pytest.fail("passed on"))
+    assert asked(RequestFactory().get(PATH))[ENGINE] == "sqlite"
+    visitor = RequestFactory().get(PATH, headers={"X-Forwarded-For": "192.0.2.1"})
+    assert ENGINE not in asked(visitor)
+
+
+def test_a_file_where_nothing_can_be_written_is_no_database(
+    database, monkeypatch
+) -> None:
+    """As one beside the project's code, in the image."""
+    run.refuse_a_file_of_the_image()
+    monkeypatch.setattr(run.os, "access", lambda path, mode: False)
+    with pytest.raises(StageError, match="each release brings a new image") as caught:
+        run.refuse_a_file_of_the_image()
+    assert str(database) in caught.value.what
+    monkeypatch.setattr(run, "is_sqlite", lambda: False)
+    run.refuse_a_file_of_the_image()

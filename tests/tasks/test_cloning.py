@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from stagetools.deploy.commands.backup import repository
+from stagetools.deploy.facts import Record
 from stagetools.deploy.host.dry import WOULD, DryHost, DryTerminal
 from stagetools.deploy.host.host import Writes
 from stagetools.deploy.layout import Layout
@@ -345,6 +346,15 @@ def test_a_newer_schema_is_refused_before_the_uploads_come(desk) -> None:
     assert error.untouched == STAYS
     assert error.remedy.startswith("Deploy what prod serves to qual first")
     assert "backup.repository.send_uploads" not in made.source.world.names
+
+
+def test_a_database_of_the_projects_own_is_not_cloned(desk) -> None:
+    made = desk()
+    record = Record(release=OLD, database="mysql")
+    made.source.world.facts = replace(made.source.world.facts, record=record)
+    with pytest.raises(UsageError, match="is MySQL, the project's own"):
+        made.clone()
+    assert made.order == ["prod server.look"]
 
 
 def test_an_anonymise_that_fails_leaves_what_serves_and_no_copy(desk) -> None:

@@ -18,6 +18,7 @@ from stagetools.database.protocol import (
 from stagetools.deploy.commands import server
 from stagetools.deploy.facts import Facts
 from stagetools.deploy.limits import HOLD
+from stagetools.deploy.replicas import Replica
 from stagetools.deploy.steps import lock
 from stagetools.deploy.tasks import on_copy
 from stagetools.deploy.tasks.pipeline import Deploy
@@ -294,6 +295,28 @@ def test_another_database_is_migrated_without_a_rehearsal_and_that_is_said(
     other = desk(said=said)
     assert deploy(other) == [*TO_MIGRATE, "database.migrate", *ASKED, *LIVE]
     assert "no rehearsal, no snapshot" in other.output.getvalue()
+
+
+def test_a_database_of_the_projects_own_is_remembered_and_has_no_replica(
+    desk, deployed
+) -> None:
+    well = '{"well": true, "said": "200", "database": "postgresql"}\n'
+    own = desk(said={"compose.probe": well})
+    own.session = replace(
+        own.session, config=replace(own.config, replica=Replica(url="file:///mnt/copy"))
+    )
+    ran = deploy(own)
+    assert own.written.database == "postgresql"
+    assert "replica.install" not in " ".join(ran)
+    assert "there is no replica of PostgreSQL" in own.output.getvalue()
+    facts = replace(deployed, record=replace(own.written, fingerprint="other"))
+    assert facts.elsewhere == "PostgreSQL"
+    old = desk(facts, said={"compose.probe": WELL})  # an image that cannot tell
+    deploy(old)
+    assert old.written.database == "postgresql"
+    back = desk(facts, said={"compose.probe": well.replace("postgresql", "sqlite")})
+    deploy(back)
+    assert back.written.database == ""
 
 
 def test_a_rehearsal_that_fails_touches_nothing(desk) -> None:

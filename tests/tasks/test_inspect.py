@@ -186,3 +186,14 @@ def test_a_release_that_should_serve_and_does_not_run_is_said(desk) -> None:
     assert "not running" in printed(stage).splitlines()[1]
     with pytest.raises(StageError, match="does not run"):
         inspect.status(stage)
+
+
+def test_a_database_of_the_projects_own_is_said_to_be_in_no_backup(desk) -> None:
+    own = Record(release=OLD, at="2026-01-31T07:00:00+00:00", database="postgresql")
+    stage = desk(WELL, record=own)
+    stage = replace(
+        stage,
+        config=replace(stage.config, replica=Replica(url="file:///mnt/copy")),
+    )
+    inspect.status(stage)
+    assert "database PostgreSQL, the project's own; in no backup" in printed(stage)

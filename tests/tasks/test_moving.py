@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from stagetools.deploy.console.terminal import Terminal
+from stagetools.deploy.facts import Record
 from stagetools.deploy.steps import lock
 from stagetools.deploy.tasks import pipeline
 from stagetools.deploy.tasks.backups import arrival, before, elsewhere, moving
@@ -233,6 +234,20 @@ def test_where_both_serve_nothing_is_touched(move, deployed) -> None:
     assert error.untouched == "Nothing of the site was changed."
     assert [name for _, name in made.ran if name != "server.look"] == []
     assert made.new.world.serves == OLD
+
+
+def test_a_site_whose_database_is_the_projects_own_does_not_move_by_itself(
+    move, deployed, layout, config
+) -> None:
+    own = replace(deployed, record=Record(release=OLD, database="postgresql"))
+    made = move()
+    to = moving.Destination(
+        system=layout.system, config=config, terminal=made.new.session.terminal
+    )
+    with pytest.raises(UsageError, match="is PostgreSQL, the project's own") as caught:
+        moving._move(made.root, to, made.old.session, own)
+    assert caught.value.untouched == "Nothing was changed."
+    assert made.ran == []
 
 
 # --- which server it was ------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from stagetools.deploy.facts import Record
 from stagetools.deploy.replicas import Replica
 from stagetools.deploy.steps import backup
 from stagetools.deploy.tasks.backups import restoring
@@ -51,7 +52,7 @@ def taken(migrations: list[str] = KNOWN, **tables: int) -> str:
 def desk(layout, config, deployed, monkeypatch) -> Callable[..., Scene]:
     """A stage on which `OLD` serves."""
 
-    def desk(*, yes: bool = True, said: Any = None) -> Scene:
+    def desk(*, yes: bool = True, said: Any = None, engine: str = "") -> Scene:
         answers = {
             "backup.repository.listed": LISTED,
             "backup.repository.take": taken(entry=100),
@@ -61,7 +62,9 @@ def desk(layout, config, deployed, monkeypatch) -> Callable[..., Scene]:
         monkeypatch.setattr(
             Change, "new_name", lambda change, of: f"20260131-080000-{of}"
         )
-        return Scene(layout, config, deployed, yes=yes, answers=answers)
+        facts = replace(deployed, record=Record(release=OLD, database=engine))
+        facts = facts if engine else deployed
+        return Scene(layout, config, facts, yes=yes, answers=answers)
 
     return desk
 
@@ -100,6 +103,17 @@ def test_the_latest_serves_after_it_was_said_what_is_lost(desk) -> None:
 
 def world_name(scene: Scene) -> str:
     return scene.written.release
+
+
+def test_a_database_of_the_projects_own_is_not_touched_and_uploads_come_back(
+    desk,
+) -> None:
+    scene = desk(engine="postgresql")
+    restoring.restore(scene.session, "latest")
+    assert scene.steps == ["Uploads"]
+    assert "The database is PostgreSQL, the project's own" in scene.output.getvalue()
+    error = refused(desk(engine="postgresql"), "before-R2")
+    assert "inv restore cannot put another in its place" in error.what
 
 
 def test_a_kept_copy_has_no_uploads(desk) -> None:

@@ -152,6 +152,25 @@ def test_what_cannot_be_undone_is_refused_before_anything_is_done(desk) -> None:
     assert scene.world.names == [*BEFORE, *TAKEN_AWAY]
 
 
+def test_in_a_database_that_cannot_be_copied_nothing_is_undone(desk) -> None:
+    scene = desk(
+        said={"database.unknown": lines(Unknown(unknown=("shop.0002",), sqlite=False))}
+    )
+    error = refused(rollback.roll_back, scene)
+    assert "does not know shop.0002, and the database is not SQLite" in error.what
+    assert "inv manage migrate APP MIGRATION" in error.remedy
+    assert error.untouched == f"{OLD} goes on serving. Its database was not touched."
+    assert scene.world.visitors == OLD
+
+
+def test_of_such_a_database_there_is_no_snapshot_to_restore(desk) -> None:
+    own = replace(RECORDS[0], database="postgresql")
+    scene = desk(facts={"record": own})
+    error = refused(rollback.roll_back, scene, restore_database=True)
+    assert "The database is PostgreSQL" in error.what
+    assert scene.world.names == LOOKED
+
+
 def test_nothing_is_undone_unless_the_answer_is_yes(desk) -> None:
     scene = desk(yes=False, said={"database.unknown": UNKNOWN})
     assert "This undoes shop.0002" in refused(rollback.roll_back, scene).what

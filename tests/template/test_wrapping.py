@@ -127,6 +127,23 @@ def test_other_databases_stay_and_ours_keeps_their_habits(wrap):
     assert databases["old"] == {"NAME": "old"}
 
 
+@pytest.mark.parametrize(
+    ("url", "engine", "kept"),
+    [
+        ("postgres://db.test/shop", "django.db.backends.postgresql", True),
+        ("mysql://db.test/shop", "mysql.connector.django", True),
+        ("sqlite:///db.sqlite3", "django.db.backends.sqlite3", False),
+        ("", "django.db.backends.postgresql", False),
+    ],
+)
+def test_a_database_that_the_server_names_is_theirs_to_read(
+    wrap, monkeypatch, url, engine, kept
+):
+    monkeypatch.setenv("DATABASE_URL", url)
+    databases = wrap(DATABASES={"default": {"ENGINE": engine, "NAME": "theirs"}})
+    assert (databases["DATABASES"]["default"]["NAME"] == "theirs") == kept
+
+
 @pytest.mark.parametrize("own", [{"EMAIL_HOST": "theirs"}, {"MAILERS": {}}])
 def test_mail_is_all_theirs_or_all_ours(wrap, own):
     settings = wrap(**own)

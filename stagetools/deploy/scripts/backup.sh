@@ -28,6 +28,8 @@ cd / # wherever root may be: the account cannot go there
 vault=$home/vault inside=$home/vault/inside key=$home/vault/key given='' image='' data='' release=''
 # What two of these have to do at the same time, each has of its own: see `drill`.
 note=$vault/stopped reader=$name-backup guarded='now sent'
+engine='' # of a database of the project's own, which has no file here and is in no backup
+none='{"bytes": 0, "rows": 0, "tables": {}, "migrations": []}'
 
 as() { setpriv --reuid "$user" --regid "$user" --clear-groups --inh-caps=-all -- "$@"; }
 inside() { (cd "$inside" && as "$@"); }
@@ -236,6 +238,8 @@ look_at_site() {
   test "$release" != moved || release=$(sed -n 's/^release=//p' "$site/moved")
   test -n "$release" || return 1
   image=$name:$release
+  # as root alone has written it
+  engine=$(sed -n 's/.*"database": "\([a-z0-9_]*\)".*/\1/p' "$releases/$release.json" 2>/dev/null || true)
   data=$(sed -n 's/^STAGETOOLS_DATA=//p' "$releases/$release.env" 2>/dev/null || true)
   data=${data:-$home/data}
   uploads=$(sed -n 's/^STAGETOOLS_MEDIA=//p' "$releases/$release.env" 2>/dev/null || true)
@@ -313,14 +317,15 @@ make() {
   inside rm -rf now
   is_locked drilling || inside rm -rf drill # of one that was cut off
   inside mkdir now
-  copy_live now
+  test -n "$engine" || copy_live now
   write now/environment <"$env"
   exec 9>&- # a deploy that waited begins now
-  judge_copy now
+  made=$none
+  test -n "$engine" || judge_copy now
   open_repository
   made=$(printf '%s\n' "$made" | tail -n 1)
   printf '%s\n' "$made" | write now/manifest.json
-  printf 'name=%s\nrelease=%s\nmedia=%s\n' "$name" "$release" "$uploads" | write now/about
+  printf 'name=%s\nrelease=%s\nmedia=%s\nengine=%s\n' "$name" "$release" "$uploads" "$engine" | write now/about
   size=$(printf '%s\n' "$made" | sed 's/^{"bytes": \([0-9]*\), "rows": \([0-9]*\),.*/\1 \2/')
   measure_uploads
   status=0
@@ -337,7 +342,7 @@ make() {
   test -z "$to" || : >"$vault/unsent"
   test -z "$to" || test "${3:-}" = later || send_elsewhere
   test "$status" = 0 || fail "Some uploads cannot be read by $user, and are not in the backup."
-  printf '%s\n' "$summary" | sed -n "s/.*\"data_added\":\([0-9]*\),.*\"snapshot_id\":\"\([0-9a-f]\{8\}\).*/made=\2 database=${size% *} rows=${size#* } media=$size_of_uploads added=\1/p" || true
+  printf '%s\n' "$summary" | sed -n "s/.*\"data_added\":\([0-9]*\),.*\"snapshot_id\":\"\([0-9a-f]\{8\}\).*/made=\2 database=${size% *} rows=${size#* } media=$size_of_uploads added=\1${engine:+ engine=$engine}/p" || true
 }
 
 measure_uploads() {
@@ -514,9 +519,9 @@ drill() { # [SECONDS]
   tail -n 200 "$vault/drilled" >"$vault/drilled.new"
   mv -T "$vault/drilled.new" "$vault/drilled"
   said_of="drilled=$(short "$id") $(printf '%s\n' "$found" | sed -n 's/^{"bytes": \([0-9]*\), "rows": \([0-9]*\),.*/database=\1 rows=\2/p')"
-  there=''
+  there='' of_drilled=$engine
   test -z "$to" || drill_elsewhere "${1:-3600}"
-  echo "$said_of$there" || true
+  echo "$said_of${of_drilled:+ engine=$of_drilled}$there" || true
   test -z "$mine" || test ! -e "$vault/unsent" || send_what_came
 }
 
@@ -539,6 +544,8 @@ try_database() { # PROGRAM WHERE
     test -e "$note" || fail "The backup $(short "$id")$2 cannot be read."
   test ! -e "$note" || fail "The backup $(short "$id")$2 could not be read: $(stopped)"
   data=$inside/drill/now # the live one is no part of this
+  engine=$(inside sed -n 's/^engine=//p' drill/now/about) found=$none
+  test -z "$engine" || return 0
   found=$(sqlite drill/now compare /copy/database.sqlite3 /copy/manifest.json) ||
     fail "The database in the backup $(short "$id")$2 cannot be restored: $(wrong "$found")"
 }
@@ -813,6 +820,12 @@ revive() {
   image=$name:$1 data=$home/data-restored live=$home/data
   rm -rf -- "$data"
   install -d -o "$user" -g "$user" -m 0750 "$data"
+  engine=$(repository dump "$2" now/about | sed -n 's/^engine=//p')
+  test -z "$engine" || {
+    rm -rf -- "$data"
+    printf 'found=%s\n' "$none"
+    return 0
+  }
   for file in database.sqlite3 manifest.json; do
     repository dump "$2" "now/$file" | put "$data/$file"
   done

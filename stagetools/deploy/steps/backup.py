@@ -9,7 +9,7 @@ from typing import Any
 
 from stagetools.deploy.backups import SLACK, Watch, parse_watch
 from stagetools.deploy.commands.backup import repository, setup
-from stagetools.deploy.facts import Facts
+from stagetools.deploy.facts import Facts, engine_name
 from stagetools.deploy.host.host import OnLine
 from stagetools.deploy.host.site import Site
 from stagetools.deploy.outcome import Outcome, changed, counted, size
@@ -109,8 +109,8 @@ def make(site: Site, on_line: OnLine, *, later: bool = False) -> Outcome:
     command = repository.make(site.layout, later=later)
     said = _asked(site, command, "made=", on_line)
     parts = (
-        f"{said['made']}: database {_size(said, 'database')} with {said['rows']} rows,"
-        f" uploads {_size(said, 'media')}; {_size(said, 'added')} of it new"
+        f"{said['made']}: {_of_database(said)}, uploads {_size(said, 'media')};"
+        f" {_size(said, 'added')} of it new"
     )
     return changed(parts)
 
@@ -123,9 +123,15 @@ def drill(site: Site, on_line: OnLine) -> Outcome:
         to = site.config.backup.to
         there = f"; and {said['there']} in {to}, of which a thirteenth was read"
     return changed(  # nothing but when it was read last
-        f"{said['drilled']} can be restored: database {_size(said, 'database')} with"
-        f" {said['rows']} rows, and all uploads{there}"
+        f"{said['drilled']} can be restored: {_of_database(said)}, and all uploads{there}"
     )
+
+
+def _of_database(said: dict[str, str]) -> str:
+    """What a backup has of the database: nothing, where that is the project's own."""
+    if own := said.get("engine"):
+        return f"no database, for {engine_name(own)} is the project's own"
+    return f"database {_size(said, 'database')} with {said['rows']} rows"
 
 
 def _asked(site: Site, command: Command, key: str, on_line: OnLine) -> dict[str, str]:

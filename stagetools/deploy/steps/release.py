@@ -1,6 +1,7 @@
 """A release: built, started beside the one that serves, asked, and put before the users."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -27,6 +28,7 @@ __all__ = [
     "discard",
     "drain_and_stop",
     "duplicate",
+    "engine_of",
     "hold",
     "keep_hashed",
     "known",
@@ -148,11 +150,13 @@ def probe(
     exact: bool = False,
     remark: Callable[[str], None] = lambda words: None,
     told: Callable[[Sent | None], None] = lambda sent: None,
+    engine: Callable[[str], None] = lambda vendor: None,
 ) -> Unhealthy | None:
     """Ask the release's own socket until it is well; why not, when it never is.
 
     `limit` is in seconds. `exact` refuses a database with migrations that it does not know;
-    else `remark` is told of these. `told` gets what it sends with its hashed static files.
+    else `remark` is told of these. `told` gets what it sends with its hashed static files,
+    and `engine` what its database is.
     It is asked for the pages of deploy.toml as well. Releases of older versions of
     stagetools cannot be asked for these (exit 2), and are asked how they are alone.
     """
@@ -164,6 +168,7 @@ def probe(
             asked = compose.probe(container, *words, *more, *pages(site.config))
             output = site.run(asked)
             told(Sent.parse(output))
+            engine(engine_of(output))
             said = said_by_probe(output)
             if said.startswith(_REMARK):
                 remark(said.removeprefix(_REMARK))
@@ -175,6 +180,18 @@ def probe(
         said = said_by_probe(error.output) or "it ended while it started"
         return Unhealthy(said, site.run(compose.last_lines(container, 15)).strip())
     return None
+
+
+def engine_of(output: str) -> str:
+    """The engine of the database, as a probe told it; empty for a release that cannot tell.
+
+    The site itself has said so: a word is taken, and nothing else.
+    """
+    try:
+        said = json.loads(output.splitlines()[0]).get("database", "")
+    except (ValueError, IndexError, AttributeError):
+        return ""
+    return said if re.fullmatch(r"[a-z0-9_]{1,30}", str(said)) else ""
 
 
 def pages(config: StageConfig) -> list[str]:

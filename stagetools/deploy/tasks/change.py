@@ -47,6 +47,8 @@ class Change:
             None  # with hashed static files, if the proxy can do so
         )
         self.migrations: tuple[str, ...] = ()
+        # the engine of a database that is the project's own; an older release cannot tell
+        self.database = facts.record.database if facts.record else ""
         self.live_at = 0.0  # by the monotonic clock; 0 until the switch
 
     def step(self, title: str, action: Callable[[Step], Outcome]) -> None:
@@ -192,11 +194,17 @@ class Change:
             exact=self.exact,
             remark=self.remarks.append,
             told=self.sends,
+            engine=self.has_database,
         )
 
     def sends(self, sent: Sent | None) -> None:
         """Remember what the release sends with its hashed static files."""
         self.sent = sent
+
+    def has_database(self, vendor: str) -> None:
+        """Remember which engine the release's database has, where it tells."""
+        if vendor:
+            self.database = "" if vendor == "sqlite" else vendor
 
     def healthy(self) -> Outcome:
         asked = " and ".join(["/healthz", *self.session.config.probe])
@@ -255,4 +263,5 @@ class Change:
             origin=self.origin,
             why=self.why,
             migrations=self.migrations,
+            database=self.database,
         )

@@ -33,7 +33,9 @@ def status(session: Session) -> None:
     watch = backup.watch(session)
     sent = replica.watch(session, facts)
     rows = _rows(session, facts, container, said) | backing_up.rows(watch)
-    if words := replica.row(session, sent):
+    if facts.elsewhere:
+        rows["database"] = f"{facts.elsewhere}, the project's own; in no backup"
+    elif words := replica.row(session, sent):
         rows["replica"] = words
     for name, value in rows.items():
         session.terminal.say(f"{name:<8} {value}")
@@ -44,7 +46,7 @@ def status(session: Session) -> None:
         )
     if watch.troubles():
         raise backing_up.not_well(session, watch)
-    if trouble := replica.trouble(session, sent):
+    if not facts.elsewhere and (trouble := replica.trouble(session, sent)):
         raise trouble
 
 

@@ -9,7 +9,7 @@ from stagetools.database.protocol import Plan
 from stagetools.deploy.commands import data
 from stagetools.deploy.config import StageConfig
 from stagetools.deploy.console.terminal import Step
-from stagetools.deploy.facts import Facts
+from stagetools.deploy.facts import Facts, engine_name
 from stagetools.deploy.limits import HOLD
 from stagetools.deploy.outcome import Outcome, counted
 from stagetools.deploy.steps import (
@@ -75,6 +75,8 @@ def deploy(
         what = "The release has not" if change.has_new_backups else "Nothing has"
         words = f"{what} changed: {serving}. Seen in {done}."
     terminal.conclude(words)
+    if change.database and change.database != (facts.record and facts.record.database):
+        terminal.say(own_database(engine_name(change.database)))
     if change.is_first and not terminal.dry:
         terminal.say(f"Its first administrator: {first_administrator(config)}")
 
@@ -83,6 +85,15 @@ def first_administrator(config: StageConfig) -> str:
     """What to type once the site is there."""
     stage = "" if config.stage_name == "prod" else f" --stage {config.stage_name}"
     return f"inv manage createsuperuser{stage}"
+
+
+def own_database(name: str) -> str:
+    """What is not done for a database that is no file of the installation's."""
+    return (
+        f"The database is {name}, which is the project's own: its migrations are not"
+        " rehearsed, and no copy of it is made before them, nor by a backup, which has the"
+        " uploads and the environment. Back it up with its own tools."
+    )
 
 
 class Deploy(OnCopy):
@@ -149,7 +160,12 @@ class Deploy(OnCopy):
 
     def keep_replica(self) -> None:
         """The same for a replica."""
-        if not replica.is_set_up(self.session, self.facts):
+        if self.database and self.session.config.replica.url:
+            self.session.terminal.say(
+                "The replica table of deploy.toml is for SQLite: there is no replica of"
+                f" {engine_name(self.database)}."
+            )
+        elif not replica.is_set_up(self.session, self.facts):
             with self.undone_on_failure():
                 self.step("Replica", self.replica)
             self.has_new_backups = True
@@ -200,7 +216,8 @@ class Deploy(OnCopy):
             self.step("Snapshot", self.snapshot)
         else:
             self.session.terminal.say(
-                "The database is not SQLite: no rehearsal, no snapshot."
+                "The database is not SQLite: no rehearsal, no snapshot. The migrations go"
+                " to the live one at once."
             )
         self.agree()
         self.migrate_live()

@@ -114,12 +114,22 @@ class Rollback(OnCopy, Relaunch):
                 remedy="Deploy a fixed release; or, if losing what was written since is"
                 " right: inv rollback --restore-database, which says first how much.",
             )
+        if undo.unknown and not undo.sqlite:
+            raise self._cannot_undo_elsewhere(undo)
         if undo.unknown:
             self.session.terminal.agree(
                 f"This undoes {', '.join(undo.unknown)}: what their columns and tables"
                 " contain is deleted (a snapshot is kept). Continue?"
             )
         return undo
+
+    def _cannot_undo_elsewhere(self, undo: Unknown) -> StageError:
+        return StageError(
+            f"{self.target.release} does not know {', '.join(undo.unknown)}, and the"
+            " database is not SQLite: there is no copy on which they could be undone.",
+            remedy="Deploy a fixed release; or make a dump of the database, undo them by"
+            " hand (inv manage migrate APP MIGRATION), and roll back again.",
+        )
 
     def _unknown(self) -> Unknown:
         newer = self.facts.release
@@ -153,6 +163,14 @@ class Restore(Rollback):
 
     def run(self, old: str) -> None:
         """Nobody waits: all that is written until the switch is lost, as was said before."""
+        if self.facts.elsewhere:
+            raise UsageError(
+                f"The database is {self.facts.elsewhere}, the project's own: there is no"
+                " snapshot of it to restore.",
+                untouched="Nothing was changed.",
+                remedy="Restore it with its own tools, then roll back without"
+                " --restore-database.",
+            )
         with self.undone_on_failure():
             self.snapshot_name = self.snapshot_to_restore()
             lost = database.snapshot_age(self.session, self.snapshot_name)

@@ -94,6 +94,13 @@ def _set_up(one: Session) -> None:
     Nobody has asked to have anything set up there, on production perhaps.
     """
     facts = servers.look(one)
+    if facts.elsewhere:
+        raise UsageError(
+            f"The database of {one.name} is {facts.elsewhere}, the project's own: inv clone"
+            " copies SQLite alone.",
+            untouched="Nothing was changed.",
+            remedy="Copy it with its own tools; inv backup --download brings the uploads.",
+        )
     is_prepared = servers.is_prepared(facts)
     if facts.release and is_prepared and backups.is_set_up(one, facts):
         return

@@ -98,6 +98,14 @@ def _agree_that_they_are_lost(to: Destination, hosts: Sequence[str]) -> None:
 def _move(
     root: Path, to: Destination, old: Session, facts: Facts, **options: Any
 ) -> None:
+    if facts.elsewhere:
+        raise UsageError(
+            f"The database of {old.name} is {facts.elsewhere}, the project's own: inv"
+            " deploy --restore moves SQLite alone.",
+            untouched="Nothing was changed.",
+            remedy="Give the new server the old one's environment (inv env.get KEY) and"
+            " uploads (inv backup --download, inv media.push); then inv deploy.",
+        )
     if facts.release:
         to.terminal.agree(
             f"{old.name} serves on {old.host.address}. It will move to {to.config.host} with its"

@@ -67,6 +67,9 @@ def restore(session: Session, what: str, *, at: str = "", wait: float = 0) -> No
     source = read or _named(session, what)
     with locked(session, "restores", wait=wait) as held:
         facts = look_at_serving(session)
+        if facts.elsewhere:
+            _uploads_alone(session.under(held), source, facts.elsewhere)
+            return
         _refuse_full(session, facts, source)
         change = FromBackup(session, held, facts, source)
         change.run(facts.release)
@@ -86,6 +89,26 @@ def _refuse_words(what: str, at: str) -> None:
             untouched="Nothing was changed.",
             remedy="Write inv restore latest, a name that inv backups lists, or a file.",
         )
+
+
+# --- where the database is the project's own ---------------------------------------------------
+
+
+def _uploads_alone(session: Session, source: Source, engine: str) -> None:
+    """Bring back what the server lacks of a backup's uploads; the database is not touched."""
+    if not source.is_backup:
+        raise UsageError(
+            f"The database is {engine}, the project's own: inv restore cannot put another"
+            " in its place.",
+            untouched="Nothing was sent, and nothing was changed.",
+            remedy="Restore it with its own tools. inv restore latest, or the name of a"
+            " backup, brings back uploads.",
+        )
+    session.terminal.say(
+        f"The database is {engine}, the project's own: it is not touched."
+    )
+    with session.terminal.step("Uploads") as step:
+        step.end(backup.put_back(session, source.name))
 
 
 # --- what is restored -------------------------------------------------------------------------
