@@ -22,7 +22,14 @@ from stagetools.deploy.tasks import (
     relaunch,
     removal,
 )
-from stagetools.deploy.tasks.backups import backing_up, cloning, local, lost, restoring
+from stagetools.deploy.tasks.backups import (
+    backing_up,
+    cloning,
+    local,
+    lost,
+    pushing,
+    restoring,
+)
 from stagetools.deploy.tasks.rollback import roll_back
 from stagetools.deploy.tasks.session import destination, open_session
 from stagetools.deploy.tree import read_tree
@@ -320,6 +327,19 @@ def clone(
         cloning.clone(there, here, wait=seconds)
 
 
+@task(
+    name="push",
+    positional=["folder"],
+    help=STAGE | WAIT | DRY | {"folder": "The directory with the files: media"},
+)
+@reports_errors
+def media_push(context, folder, stage="prod", wait="0", dry_run=False, verbose=False):
+    """Add the files of a directory here to the site's uploads; none is replaced."""
+    seconds = number("--wait", wait)
+    with open_session(stage_named(stage, dry=dry_run, verbose=verbose)) as opened:
+        pushing.push(opened, folder, wait=seconds)
+
+
 @task(help=dict(STAGE))
 @reports_errors
 def unlock(context, stage="prod"):
@@ -393,4 +413,5 @@ ON_SERVER = [
 HERE = [dev, test, check]
 namespace = Collection(*ON_SERVER, *HERE)
 namespace.add_collection(Collection("env", env_list, env_get, env_set, env_unset))
+namespace.add_collection(Collection("media", media_push))
 take(program, namespace.task_names)

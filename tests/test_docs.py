@@ -52,6 +52,7 @@ CHANGE_THE_SERVER = {
     "backup",
     "restore",
     "clone",
+    "media.push",
 }
 
 

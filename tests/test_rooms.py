@@ -131,6 +131,7 @@ TASKS = {
             "backups.local",
             "backups.lost",
             "backups.moving",
+            "backups.pushing",
             "backups.restoring",
         ),
     )

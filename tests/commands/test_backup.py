@@ -11,6 +11,7 @@ import subprocess
 import tarfile
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from stagetools.deploy.host.site import Site
 from stagetools.deploy.shell import Command, Secret
 from stagetools.deploy.steps import backup as steps
 from stagetools.deploy.steps import clone, lost
+from stagetools.deploy.tasks.backups import pushing
 from stagetools.errors import StageError
 from tests.commands.backed_up import DOCKER, RELEASE, database, serve
 from tests.commands.machine import Machine
@@ -746,6 +748,30 @@ def test_uploads_that_are_missing_come_back_and_others_stay(site, layout) -> Non
     assert (media / "b").read_text() == "changed since"
     assert (media / "c").read_text() == "new"
     assert not steps.put_back(Site(site, layout, CONFIG), name).changed
+
+
+def test_files_of_another_machine_join_the_uploads_and_replace_none(
+    site, layout, tmp_path
+) -> None:
+    set_up(site, layout)
+    media = site.at(layout.media_dir)
+    whole = (media / "a/upload").read_bytes()
+    for name in ("a/upload", "a/new", "b/c d"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("from elsewhere")
+    tar = pushing.Tar(tmp_path, ["a/new", "a/upload", "b/c d"])
+    sent = b"".join(iter(partial(tar.read, 9), b""))
+    push = repository.push(layout, at_most=10**6)
+    assert site.attempt(push, sent[:1000]).returncode  # cut off in the midst of a file
+    assert not (media / "a/new").exists()
+    more = site.attempt(repository.push(layout, at_most=600), sent)
+    assert b"more comes than the 600 bytes" in more.stderr
+    assert not (media / "a/new").exists()
+    assert site.attempt(push, sent).stdout == b"uploads=2\n"
+    assert (media / "a/upload").read_bytes() == whole
+    assert (media / "b/c d").read_text() == "from elsewhere"
+    assert site.attempt(push, sent).stdout == b"uploads=0\n"
+    assert [path.name for path in (media / ".tmp").iterdir()] == ["half"]
 
 
 @pytest.mark.parametrize("cut", ["head -c 150000", "tar -cT /dev/null"])

@@ -49,6 +49,7 @@ WOULD = {
     "Anonymise": "runs the project's command anonymise on the copy, where there is one",
     "Backup": "copies the database, the uploads and the environment as they are now",
     "Uploads": "brings back the uploads that the backup has and the server has not",
+    "Push": "sends the files that the uploads on the server lack",
     "Download": "brings the backup here, as plain files",
     "Verify": "reads the latest backup as if it were restored",
     "Visit": "visits the new domains, so that their certificates are issued now",

@@ -9,6 +9,7 @@
 #   dump ID           a backup as a tar file
 #   take RELEASE FROM a database directory for that release: from a backup, a kept copy, `-`, or `clone`
 #   uploads ID        bring back what `media` lacks of a backup's
+#   push BYTES        the same of a tar file on standard input
 #   fetch             on a server in place of a lost one: the newest backup of those elsewhere
 #   revive RELEASE ID there, once that release is built: the database, where `data` is
 #   count             what the live database and the uploads are, for whoever is to clone them
@@ -690,13 +691,27 @@ uploads() {
   open_repository
   from=$(repository dump "$1" now/about | sed -n 's/^media=//p') to=$(readlink -f "$media")
   test -n "$from" || fail "The backup $(short "$1") cannot be read."
-  uploads=$to own=$to/.tmp/restored
+  add restored "The uploads of the backup $(short "$1") could not be brought back" "$(room)" \
+    repository dump --archive tar "$1" "$from"
+}
+
+# The same with a tar file on standard input, of so many bytes at the most.
+push() {
+  alone 60
+  from='' to=$(readlink -f "$media") most=$(room)
+  test "$1" -gt "$most" || most=$1
+  add pushed "The files could not be added to the uploads" "$most" cat
+}
+
+add() { # NAME COMPLAINT BYTES COMMAND…: what the command prints, a tar file with all below `from`
+  uploads=$to own=$to/.tmp/$1 complaint=$2 most=$3
+  shift 3
   tied rm -rf -- "$own" || true # where it cannot be, unpack fails
   before=$(as find "$to" -type f -printf . | wc -c)
-  if ! unpack "$1" || ! tied sh -euc "$settle" settle "$own" "$to" "$move"; then
+  if ! unpack "$@" || ! tied sh -euc "$settle" settle "$own" "$to" "$move"; then
     tied rm -rf -- "$own" || true # the disk may be full
-    test ! -e "$note" || fail "The uploads of the backup $(short "$1") could not be brought back: $(stopped)"
-    fail "The uploads of the backup $(short "$1") could not be brought back."
+    test ! -e "$note" || fail "$complaint: $(stopped)"
+    fail "$complaint."
   fi
   tied rm -rf -- "$own"
   echo "uploads=$(($(as find "$to" -type f -printf . | wc -c) - before))"
@@ -706,7 +721,7 @@ unpack() { # of a pipe, the shell has the last one's status alone; and tar may f
   rm -f "$vault/whole" "$note"
   tied mkdir -p -m 0700 -- "$to/.tmp" && tied mkdir -p -- "$own/files" || return
   tied sh -euc "$reserve" reserve "$own" "$to" || return
-  { repository dump --archive tar "$1" "$from" && : >"$vault/whole"; } | flow "$(room)" |
+  { "$@" && : >"$vault/whole"; } | flow "$most" |
     tied tar -x -C "$own/files" --skip-old-files --transform "s,^/*${from#/}/*,./," || return
   test -e "$vault/whole" && test ! -e "$note"
 }
@@ -980,6 +995,7 @@ case $what in
   dump) dump "$@" ;;
   take) take "$@" ;;
   uploads) uploads "$@" ;;
+  push) push "$@" ;;
   fetch) fetch ;;
   revive) revive "$@" ;;
   count) count ;;

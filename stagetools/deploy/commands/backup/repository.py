@@ -18,6 +18,7 @@ __all__ = [
     "listed",
     "make",
     "pick",
+    "push",
     "receive",
     "revive",
     "send_database",
@@ -99,6 +100,12 @@ def take(layout: Layout, release: str, source: str, *, at_most: int = 0) -> Comm
 def uploads(layout: Layout, backup: str) -> Command:
     """Bring back the uploads of a backup that are not there; print how many."""
     return prints(loosely(_asked(layout, "uploads", backup)), "uploads=0")
+
+
+@named
+def push(layout: Layout, *, at_most: int) -> Command:
+    """Add what the uploads lack of the tar file on standard input; print how many."""
+    return prints(loosely(_asked(layout, "push", at_most)), "uploads=0")
 
 
 @named
