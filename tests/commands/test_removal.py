@@ -92,7 +92,7 @@ def test_the_log_of_writes_is_kept_with_the_database(both, layout) -> None:
 
 def test_without_a_database_it_says_so(both, layout) -> None:
     both.at(layout.system.database_sqlite_path).unlink()
-    assert both.run(removal.remove(layout)).strip() == "it had no database"
+    assert both.run(removal.remove(layout)).strip() == "it had no database file here"
     assert not both.at(layout.home).exists()
 
 
@@ -167,7 +167,7 @@ def test_a_database_that_grows_while_it_is_stopped_fills_no_disk(both, layout) -
 
 def test_removing_again_is_no_error(both, layout) -> None:
     both.run(removal.remove(layout))
-    assert both.run(removal.remove(layout)).strip() == "it had no database"
+    assert both.run(removal.remove(layout)).strip() == "it had no database file here"
 
 
 def test_only_its_own_containers_and_images_are_named(both, layout) -> None:

@@ -30,6 +30,7 @@ vault=$home/vault inside=$home/vault/inside key=$home/vault/key given='' image='
 # What two of these have to do at the same time, each has of its own: see `drill`.
 note=$vault/stopped reader=$name-backup guarded='now sent'
 engine='' # of a database of the project's own, which has no file here and is in no backup
+last='' # a name that ends a tar file which may be cut off
 none='{"bytes": 0, "rows": 0, "tables": {}, "migrations": []}'
 
 as() { setpriv --reuid "$user" --regid "$user" --clear-groups --inh-caps=-all -- "$@"; }
@@ -698,7 +699,7 @@ uploads() {
 # The same with a tar file on standard input, of so many bytes at the most.
 push() {
   alone 60
-  from='' to=$(readlink -f "$media") most=$(room)
+  from='' to=$(readlink -f "$media") most=$(room) last=.tmp/whole
   test "$1" -gt "$most" || most=$1
   add pushed "The files could not be added to the uploads" "$most" cat
 }
@@ -723,7 +724,9 @@ unpack() { # of a pipe, the shell has the last one's status alone; and tar may f
   tied sh -euc "$reserve" reserve "$own" "$to" || return
   { "$@" && : >"$vault/whole"; } | flow "$most" |
     tied tar -x -C "$own/files" --skip-old-files --transform "s,^/*${from#/}/*,./," || return
-  test -e "$vault/whole" && test ! -e "$note"
+  test -e "$vault/whole" && test ! -e "$note" || return
+  # who sends may go between two files, and tar finds that whole
+  test -z "$last" || tied rm -- "$own/files/$last"
 }
 
 # What is there already has an empty file of its name, so that none of it is written once more.

@@ -53,7 +53,7 @@ mine="--filter label=com.docker.compose.project=$project"
   docker network ls --quiet $mine | xargs -r docker network rm >/dev/null
 }
 
-said="it had no database"
+said="it had no database file here"
 if test -L "$live" || { test -e "$live" && ! test -f "$live"; }; then
   said="its database is not kept: $live was no file of its own"
 elif test -s "$live"; then

@@ -23,6 +23,7 @@ __all__ = ["Tar", "files_in", "push"]
 
 _PIECE = 64 * 1024  # bytes
 _IN_FLIGHT = ".tmp"  # of a `media` here: uploads that are not whole
+_LAST = f"{_IN_FLIGHT}/whole"  # and an empty file that comes last, as the server has it
 
 
 @dataclass(slots=True)
@@ -49,6 +50,7 @@ class Tar:
     def _all(self) -> Iterator[bytes]:
         for name in self.names:
             yield from self._one(name)
+        yield tarfile.TarInfo(_LAST).tobuf(tarfile.PAX_FORMAT)
         yield bytes(2 * tarfile.BLOCKSIZE)
 
     def _one(self, name: str) -> Iterator[bytes]:
@@ -111,8 +113,6 @@ def _send(session: Session, tar: Tar, total: int) -> Outcome:
         said = session.run(repository.push(session.layout, at_most=at_most), stdin=tar)
     except CommandFailed as error:
         raise _not_sent(tar.wrong or _last(error)) from error
-    if tar.wrong:  # between two files: those before it are there, whole
-        raise _not_sent(tar.wrong)
     added = int(said.rpartition("uploads=")[2])
     if not added and not session.terminal.dry:
         return unchanged(f"all {many} were there already")
