@@ -91,7 +91,7 @@ def refuse_others() -> None:
     if not is_sqlite():
         raise StageError(
             f"The database is {connection.vendor}: only SQLite's can be copied.",
-            remedy="A deploy that brings migrations needs SQLite for now.",
+            remedy="Copy it with its own tools.",
         )
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from stagetools.database.protocol import Failed, Reader, Ready
+from stagetools.database.protocol import Failed, Plan, Reader, Ready, Unknown
 from tests.cases import one_fast
 from tests.library.sites import Site
 
@@ -166,7 +166,17 @@ def test_what_only_sqlite_can_do_is_refused_of_another_database(shop: Site) -> N
         assert done.returncode == 1
         assert "The database is other: only SQLite's can be copied." in done.stderr
         assert "Traceback" not in done.stderr
-    assert run(shop, "plan", rehearsal="").returncode == 0
+    planned = said(run(shop, "plan", rehearsal="")).result(Plan)
+    assert planned
+    assert not planned.sqlite  # so a deploy asks for none of these
+    code = (
+        "import io, sys; sys.stdin = io.StringIO('[]');"
+        "from stagetools.database.__main__ import main; main(['unknown'])"
+    )
+    to_undo = said(shop.run("-c", code)).result(Unknown)
+    assert to_undo
+    assert not to_undo.sqlite  # nor does a rollback
+    assert run(shop, "migrate", rehearsal="").returncode == 0
 
 
 def test_a_database_that_was_put_in_its_place_is_made_ready(shop: Site) -> None:
