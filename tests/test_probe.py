@@ -207,7 +207,9 @@ def test_each_page_is_asked_as_a_visitor_asks_through_the_proxy(folder, serve) -
     words = ("--page", "/", "--page", "/shop/", "--host", "qual.test", "--secure")
     assert run(str(folder / "s"), *words) == (0, '{"well": true, "said": "200"}\n')
     assert server.asked[1:] == [("/", "qual.test"), ("/shop/", "qual.test")]
-    assert [h["X-Forwarded-Proto"] for h in server.headers[1:]] == ["https"] * 2
+    assert [h["X-Forwarded-Proto"] for h in server.headers[1:3]] == ["https"] * 2
+    (engine,) = server.headers[3:]  # which only somebody in the container is told
+    assert "X-Forwarded-For" not in engine
 
 
 def test_the_first_bad_page_ends_it(folder, serve) -> None:
