@@ -195,6 +195,20 @@ def test_a_backup_has_database_uploads_and_environment(site, layout) -> None:
     assert not {"now", "drill"} & {path.name for path in inside.iterdir()}
 
 
+def test_a_lost_site_whose_database_was_the_projects_own_gets_none(
+    site, layout
+) -> None:
+    record = Record(release=RELEASE, database="postgresql")
+    site.at(layout.record(RELEASE)).write_text(record.to_json())
+    database(site, layout).unlink()
+    at, key = sent(site, layout)
+    entry = fetch(at, key)
+    outcome, found = lost.revive(at, RELEASE, entry.name)
+    assert "no database: PostgreSQL is the project's own" in outcome.text
+    assert found.engine == "postgresql"
+    assert not database(site, layout).exists()
+
+
 def test_where_the_database_is_the_projects_own_all_else_is_backed_up(
     site, layout
 ) -> None:

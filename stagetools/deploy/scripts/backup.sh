@@ -31,8 +31,8 @@ vault=$home/vault inside=$home/vault/inside key=$home/vault/key given='' image='
 note=$vault/stopped reader=$name-backup guarded='now sent'
 engine='' # of a database of the project's own, which has no file here and is in no backup
 last='' # a name that ends a tar file which may be cut off
-none='{"bytes": 0, "rows": 0, "tables": {}, "migrations": []}'
 
+none() { printf '{"bytes": 0, "rows": 0, "tables": {}, "migrations": [], "engine": "%s"}' "$engine"; }
 as() { setpriv --reuid "$user" --regid "$user" --clear-groups --inh-caps=-all -- "$@"; }
 inside() { (cd "$inside" && as "$@"); }
 # As the account, where no link among the uploads is followed: changed in the right moment it could
@@ -322,7 +322,7 @@ make() {
   test -n "$engine" || copy_live now
   write now/environment <"$env"
   exec 9>&- # a deploy that waited begins now
-  made=$none
+  made=$(none)
   test -n "$engine" || judge_copy now
   open_repository
   made=$(printf '%s\n' "$made" | tail -n 1)
@@ -546,7 +546,7 @@ try_database() { # PROGRAM WHERE
     test -e "$note" || fail "The backup $(short "$id")$2 cannot be read."
   test ! -e "$note" || fail "The backup $(short "$id")$2 could not be read: $(stopped)"
   data=$inside/drill/now # the live one is no part of this
-  engine=$(inside sed -n 's/^engine=//p' drill/now/about) found=$none
+  engine=$(inside sed -n 's/^engine=//p' drill/now/about) found=$(none)
   test -z "$engine" || return 0
   found=$(sqlite drill/now compare /copy/database.sqlite3 /copy/manifest.json) ||
     fail "The database in the backup $(short "$id")$2 cannot be restored: $(wrong "$found")"
@@ -838,10 +838,10 @@ revive() {
   image=$name:$1 data=$home/data-restored live=$home/data
   rm -rf -- "$data"
   install -d -o "$user" -g "$user" -m 0750 "$data"
-  engine=$(repository dump "$2" now/about | sed -n 's/^engine=//p')
+  engine=$(repository dump "$2" now/about | sed -n 's/^engine=\([a-z0-9_]*\)$/\1/p')
   test -z "$engine" || {
     rm -rf -- "$data"
-    printf 'found=%s\n' "$none"
+    printf 'found=%s\n' "$(none)"
     return 0
   }
   for file in database.sqlite3 manifest.json; do

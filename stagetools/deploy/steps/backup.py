@@ -243,6 +243,7 @@ class Contents:
     tables: dict[str, int | None]
     migrations: tuple[str, ...]
     copied: datetime | None = None  # when it was so, as a replica has it
+    engine: str = ""  # of a database of the project's own, of which there is nothing
 
     @classmethod
     def parse(cls, text: str) -> "Contents":
@@ -251,6 +252,7 @@ class Contents:
             bytes=said["bytes"],
             tables=said["tables"],
             migrations=tuple(said["migrations"]),
+            engine=said.get("engine", ""),
         )
 
 

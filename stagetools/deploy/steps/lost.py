@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from stagetools.deploy.commands.backup import repository, setup
+from stagetools.deploy.facts import engine_name
 from stagetools.deploy.host.host import OnLine
 from stagetools.deploy.host.site import Site
 from stagetools.deploy.outcome import Outcome, changed, size, unchanged
@@ -39,8 +40,9 @@ def revive(site: Site, release: str, backup: str) -> tuple[Outcome, Contents]:
     except CommandFailed as error:
         raise _refused("Restore", error) from error
     found = Contents.parse(said.split("found=", 1)[1])
-    if not found.tables:  # of a site whose database is the project's own
-        return unchanged("the backup has no database: it is elsewhere"), found
+    if found.engine:
+        own = f"{engine_name(found.engine)} is the project's own"
+        return unchanged(f"the backup has no database: {own}"), found
     rows = sum(many or 0 for many in found.tables.values())
     return changed(f"the database with {rows} rows, {size(found.bytes)}"), found
 

@@ -132,7 +132,7 @@ class Revive(pipeline.Deploy):
 
     def restore(self, step: Step) -> Outcome:
         outcome, found = lost.revive(self.session, self.name, self.backup.name)
-        if found.tables and not self.session.terminal.dry:
+        if not found.engine and not self.session.terminal.dry:
             known = database.known(self.session, self.name)
             refuse_others(self.backup.name, found.migrations, known, remedy=_REMEDY)
         return outcome
