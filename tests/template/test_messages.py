@@ -143,11 +143,16 @@ def test_an_existing_project_is_adopted_command_by_command(template, shell, tmp_
     assert "pip" in install
     shell.type("pip install --quiet --requirement requirements.txt")
     shell.type(install)
-    todo = shell.type(check, status=1)
+    found = shell.type(check)  # with no edit of the project's own
+    assert "✗" not in found
+    assert "✓ packages, as the image's Python 3.13 gets them" in found
+    (project / ".env").write_text("SHOP_KEY=secret\n")
+    todo = shell.type(f"{check} --no-tests", status=1)
     assert "git would track .env" in todo
-    for pattern in re.findall(r"add a line `(\S+)` to .gitignore", todo):
-        shell.type(f"echo '{pattern}' >> .gitignore")
-    assert "✗" not in shell.type(check)
+    assert "✓ tests" not in todo
+    (pattern,) = re.findall(r"add a line `(\S+)` to .gitignore", todo)
+    shell.type(f"echo '{pattern}' >> .gitignore")
+    assert "✗" not in shell.type(f"{check} --no-tests")
     assert "deploy.toml" in shell.type(deploy, status=2)
 
 
