@@ -294,6 +294,7 @@ def test_a_python_that_the_project_refuses_is_not_the_images(write):
 PROBLEMS = [
     ("requirements.txt", "Django==5.1.15\n", "asks for Django==5.1.15; 5.2 is"),
     ("requirements.txt", "django==5.2.1\n-e .\n", "asks for -e .: a folder"),
+    ("requirements.txt", ".[postgres]\n", "asks for .[postgres]: a folder"),
     ("requirements.txt", "./libs/money\n", "asks for ./libs/money: a folder"),
     ("requirements.txt", "money @ file:libs/money\n", "a folder"),
     ("requirements.txt", "git+https://github.com/a/b@1\n", "the image has no git"),
@@ -460,6 +461,11 @@ def test_what_has_no_wheel_is_named(asked):
     said, problems = asked((0, PINS.replace("6.1.3", "5.2.1")), (1, NO_WHEEL), (0, ""))
     assert "mysqlclient 2.2.4" in said[-1]
     assert not problems
+
+
+def test_a_package_of_networks_is_not_taken_for_a_missing_one(asked):
+    conflict = CONFLICT.replace("gunicorn==19", "networkx==19")
+    assert len(asked((1, conflict))[1]) == 1
 
 
 def test_without_a_network_nothing_is_claimed(asked):

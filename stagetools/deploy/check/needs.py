@@ -156,7 +156,8 @@ _PINNED = re.compile(r"^django\s*==\s*(\d+)\.(\d+)[\w.]*", re.IGNORECASE | re.MU
 _INCLUDED = re.compile(r"^(?:-r|--requirement)[ =]*(\S+)", re.MULTILINE)
 _OF_GIT = re.compile(r"^[^#\n]*\bgit\+\S+", re.MULTILINE)
 _OF_A_FOLDER = re.compile(
-    r"^(?:-e|--editable)\s+(?!git\+)\S+|^\.{1,2}/\S*|^[^#\n]*@ *file:\S+", re.MULTILINE
+    r"^(?:-e|--editable)\s+(?!git\+)\S+|^\.{1,2}/\S*|^\.(?:\[\S*)? *$|^[^#\n]*@ *file:\S+",
+    re.MULTILINE,
 )
 _HAS_GIT = re.compile(r"install[^\n]*\bgit\b")
 

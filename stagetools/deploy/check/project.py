@@ -35,7 +35,7 @@ class Problem:
 
 def text(path: Path) -> str:
     """What is in a file; nothing where there is none."""
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
 
 def pyproject(root: Path) -> dict[str, dict[str, Any]]:

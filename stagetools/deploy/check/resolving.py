@@ -22,7 +22,7 @@ __all__ = ["problems"]
 _PATIENCE = 300  # seconds: a package without a wheel is built to learn what it needs
 _SHOWN = 8  # lines of uv's own
 _NO_NETWORK = re.compile(
-    r"error sending request|dns error|Could not connect|client error|timed out|network",
+    r"error sending request|dns error|client error \(Connect\)|timed out|network was disabled",
     re.IGNORECASE,
 )
 _SOURCE_ONLY = re.compile(
