@@ -451,6 +451,14 @@ def test_requirements_that_contradict_ours_are_told_in_uvs_words(asked):
     assert not said
 
 
+def test_what_the_files_say_already_is_not_asked_of_uv(write, monkeypatch):
+    monkeypatch.setattr(resolving, "_run", lambda *_: pytest.fail("it was asked"))
+    root = write(
+        {"requirements.txt": "django==4.2\n", "Dockerfile": "FROM python:3.13\n"}
+    )
+    assert not list(resolving.problems(root, print))
+
+
 def test_another_django_than_the_one_here_is_told(asked):
     _, (problem,) = asked((0, PINS), (0, PINS))
     assert "would have Django 6.1.3, and here it is 5.2.19" in problem.what

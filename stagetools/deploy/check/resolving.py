@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
+from stagetools.deploy.check import needs
 from stagetools.deploy.check.needs import files_of_image, python_of
 from stagetools.deploy.check.project import Problem, is_adopted
 
@@ -37,6 +38,8 @@ def problems(root: Path, say: Callable[[str], None]) -> Iterator[Problem]:
     files = [path for path in files_of_image(root) if (root / path).is_file()]
     if not is_adopted(root) or not python or not files:
         return
+    if any(needs.problems(root)):
+        return  # which uv would say again, in other words
     if not uv:
         say("· not asked whether the image's packages go together: pip install uv")
         return
