@@ -83,7 +83,8 @@ def words(text: str, mark: str) -> str:
     cut = re.split(r"^✗ .*$", text, flags=re.MULTILINE)[-1]
     lines = [line.strip() for line in cut.splitlines()]
     steps = ("✓", "=", "·", "|", mark[:5])
-    return " ".join(line for line in lines if line and not line.startswith(steps))
+    said = [line for line in lines if line and not line.startswith(steps)]
+    return " ".join(line for line in said if line != "an injected fault")
 
 
 def write(line: Line) -> None:

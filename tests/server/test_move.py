@@ -44,6 +44,9 @@ class Pair:
     old: Server
     new: Server
     project: Project
+    early: Done | None = (
+        None  # a deploy to the new one, while the site was on the old one
+    )
 
     def aim(self, server: Server) -> None:
         """What the owner writes into deploy.toml."""
@@ -98,6 +101,8 @@ def pair(new_server, new_project) -> Pair:
     project.trust(pair.new)
     project.deploy()
     pair.commit()
+    pair.aim(pair.new)
+    pair.early = project.inv("deploy", "--yes")
     return pair
 
 
@@ -152,6 +157,13 @@ def judge(pair: Pair, load: Load, done: Done) -> None:
     assert answers(pair.new)
     mine = "docker ps --all --format '{{.Names}}' | grep ^mysite-prod"
     assert pair.old.run(mine) == "mysite-prod-moved"
+
+
+def test_no_empty_site_begins_beside_the_one_that_serves(pair) -> None:
+    assert pair.early.status == 2, str(pair.early)
+    words = " ".join(pair.early.text.split())
+    assert "with its database. This would put an empty site on" in words
+    assert "inv deploy --restore." in words
 
 
 def test_a_site_moves_although_nobody_served_when_it_was_cut_off(
