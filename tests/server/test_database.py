@@ -68,7 +68,7 @@ def columns(server: Server) -> str:
     )
 
 
-def test_a_migration_is_rehearsed_snapshotted_and_applied_while_the_site_answers(
+def test_a_migration_is_applied_while_the_site_answers_and_undone_by_a_rollback(
     project, server
 ) -> None:
     add_mood(project)
@@ -85,6 +85,18 @@ def test_a_migration_is_rehearsed_snapshotted_and_applied_while_the_site_answers
     assert set(watch.acknowledged) <= written(server)
     assert "deploy, 1 migration" in project.inv("releases").text
     assert not server.run("ls /home/mysite_prod/data | grep rehearsal || true")
+
+    done = project.inv("rollback")
+    assert done.status == 1
+    assert "undoes mysite.0003_mood" in done.text
+    assert version(server) == "new"
+    with watching(server, DOMAIN) as watch:
+        done = project.inv("rollback", "--yes")
+    assert done.status == 0, str(done)
+    assert watch.failures == []
+    assert version(server) == "old"
+    assert "mood" not in columns(server)
+    assert set(watch.acknowledged) <= written(server)
 
 
 def test_what_the_old_release_cannot_live_with_is_made_on_a_copy(
@@ -114,25 +126,6 @@ def test_what_the_old_release_cannot_live_with_is_made_on_a_copy(
     assert "score" in columns(server)
 
 
-def test_a_rollback_undoes_what_the_older_release_does_not_know(
-    project, server
-) -> None:
-    add_mood(project)
-    give_version(project, "new")
-    project.deploy()
-    done = project.inv("rollback")
-    assert done.status == 1
-    assert "undoes mysite.0003_mood" in done.text
-    assert version(server) == "new"
-    with watching(server, DOMAIN) as watch:
-        done = project.inv("rollback", "--yes")
-    assert done.status == 0, str(done)
-    assert watch.failures == []
-    assert version(server) == "old"
-    assert "mood" not in columns(server)
-    assert set(watch.acknowledged) <= written(server)
-
-
 def test_a_rollback_over_a_dropped_column_undoes_it_first(project, server) -> None:
     """The older release cannot live without the column, not even for a moment."""
     add_mood(project)
@@ -154,7 +147,9 @@ def test_a_rollback_over_a_dropped_column_undoes_it_first(project, server) -> No
     assert "mood" in columns(server)
 
 
-def test_a_rollback_that_cannot_undo_refuses_and_says_why(project, server) -> None:
+def test_what_cannot_be_undone_is_refused_and_a_restore_says_first_how_much_is_lost(
+    project, server
+) -> None:
     migrate(project, "0003_oneway", CANNOT_BE_UNDONE)
     give_version(project, "new")
     project.deploy()
@@ -165,11 +160,6 @@ def test_a_rollback_that_cannot_undo_refuses_and_says_why(project, server) -> No
     assert "--restore-database" in done.text
     assert version(server) == "new"
 
-
-def test_restoring_the_database_says_first_how_much_is_lost(project, server) -> None:
-    migrate(project, "0003_oneway", CANNOT_BE_UNDONE)
-    give_version(project, "new")
-    project.deploy()
     browser = Browser(server.address, DOMAIN)
     assert browser.request("POST", "/write?key=written-since").status == 201
     done = project.inv("rollback", "--restore-database")
@@ -248,23 +238,19 @@ def test_what_would_be_lost_or_broken_is_refused_before_any_visitor_notices(
     assert set(watch.acknowledged) <= written(server)
 
 
-def test_a_named_release_serves_again_without_a_build(project, server) -> None:
-    first = project.inv("releases").text.splitlines()[1].split()[1]
+def test_rolling_back_goes_on_to_the_release_before_and_a_named_one_needs_no_build(
+    project, server
+) -> None:
     for word in ("second", "third"):
         give_version(project, word)
         project.deploy()
-    done = project.inv("rollback", "--to", first)
-    assert done.status == 0, str(done)
-    assert "Build" not in done.text
-    assert version(server) == "old"
-    assert project.inv("rollback", "--to", "no-such-release").status == 2
-
-
-def test_rolling_back_twice_goes_on_to_the_release_before(project, server) -> None:
-    for word in ("second", "third"):
-        give_version(project, word)
-        project.deploy()
+    third = project.inv("releases").text.splitlines()[1].split()[1]
     for word in ("second", "old"):
         assert project.inv("rollback").status == 0
         assert version(server) == word
     assert project.inv("rollback").status == 2
+    done = project.inv("rollback", "--to", third)
+    assert done.status == 0, str(done)
+    assert "Build" not in done.text
+    assert version(server) == "third"
+    assert project.inv("rollback", "--to", "no-such-release").status == 2

@@ -11,8 +11,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
@@ -241,20 +240,36 @@ def commit(project: Project) -> None:
     git(project, "commit", "-q", "--allow-empty", "-m", "As it serves")
 
 
-@contextmanager
-def well(server: Server, project: Project, number: int) -> Iterator[tuple[str, str]]:
-    """The version that serves, and the one that the row deploys; afterwards all is well."""
-    old, new = f"v{number}", f"v{number}-new"
+@dataclass
+class Served:
+    """The version that the row before has left serving, if it ended well."""
+
+    version: str = ""
+
+
+@pytest.fixture(scope="module")
+def served() -> Served:
+    return Served()
+
+
+def well(server: Server, project: Project, served: Served, number: int) -> str:
+    """Bring the site to where a row begins; the version that serves."""
     git(project, "checkout", "-q", ".")
     git(project, "clean", "-qfd")
-    give_version(project, old)
+    old, served.version = served.version, ""
+    return old or deploy_well(server, project, f"v{number}")
+
+
+def deploy_well(server: Server, project: Project, version: str) -> str:
+    """Whatever a row that failed has left."""
+    give_version(project, version)
     if "0003_fault" in server.run(
         "docker exec $(docker ps -q --filter label=stagetools.system | head -1) python manage.py showmigrations mysite"
     ):
         project.inv("manage", "migrate mysite 0002")
     project.deploy()
     commit(project)
-    yield old, new
+    return version
 
 
 # A TLS socket whose peer goes away in the middle of wrap_socket() is closed by nobody else.
@@ -262,29 +277,31 @@ def well(server: Server, project: Project, number: int) -> Iterator[tuple[str, s
 @pytest.mark.parametrize(
     "row", [row for row in ROWS if ALL or not row.rare], ids=lambda row: row.name
 )
-def test_after(row: Row, server: Server, project: Project) -> None:
+def test_after(row: Row, server: Server, project: Project, served: Served) -> None:
     number = ROWS.index(row) if row in ROWS else len(ROWS)
-    with well(server, project, number) as (old, new), watching(server, DOMAIN) as watch:
+    old, new = well(server, project, served, number), f"v{number}-new"
+    with watching(server, DOMAIN) as watch:
         row.change(project)
         give_version(project, new)
         row.prepare(server)
         done = fail(server, project, row)
         row.mend(server)
         wait_for_page(server)
-        served = Browser(server.address, DOMAIN).get("/version").text
+        version = Browser(server.address, DOMAIN).get("/version").text
     assert "Traceback (most recent call last)" not in said_by_us(done.text), str(done)
     if row.status is not None:
         assert done.status == row.status, str(done)
     for words in row.says:
         assert words in done.text, str(done)
-    assert served in {"old": [old], "new": [new], "either": [old, new]}[row.serves], (
-        done
-    )
+    may_serve = {"old": [old], "new": [new], "either": [old, new]}
+    assert version in may_serve[row.serves], done
     failures = [f for f in watch.failures if row.writes or "POST" not in f]
     assert not row.answers or not failures, failures
     assert set(watch.acknowledged) <= written(server)
     server.run(f"test ! -e {LOCK} || flock -w 15 {LOCK} true")
     assert_next_deploy_succeeds(server, project, f"{new}-mended")
+    commit(project)
+    served.version = f"{new}-mended"
 
 
 def fail(server: Server, project: Project, row: Row) -> Done:
@@ -341,7 +358,7 @@ def test_after_a_full_disk(new_server, new_project) -> None:
     give_version(project, "v0")
     project.deploy()
     commit(project)
-    test_after(FULL, small, project)
+    test_after(FULL, small, project, Served())
 
 
 def test_a_port_that_another_program_has_is_named(new_server, new_project) -> None:
