@@ -327,11 +327,7 @@ def clone(
         cloning.clone(there, here, wait=seconds)
 
 
-@task(
-    name="push",
-    positional=["folder"],
-    help=STAGE | WAIT | DRY | {"folder": "The directory with the files: media"},
-)
+@task(name="push", help=STAGE | WAIT | DRY | {"folder": "The files' directory"})
 @reports_errors
 def media_push(context, folder, stage="prod", wait="0", dry_run=False, verbose=False):
     """Add the files of a directory here to the site's uploads; none is replaced."""
