@@ -12,8 +12,9 @@ from invoke.main import program
 from aaa_env_setup import SYSTEM
 from stagetools.deploy.check import own_tests
 from stagetools.deploy.config import uploads
-from stagetools.deploy.console.terminal import Terminal, number, reports_errors
-from stagetools.deploy.console.typed import take
+from stagetools.deploy.console.failures import reports_errors
+from stagetools.deploy.console.terminal import Terminal
+from stagetools.deploy.console.typed import number, take
 from stagetools.deploy.tasks import (
     environment,
     inspect,

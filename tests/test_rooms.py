@@ -87,8 +87,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "deploy.hashed": set(),
     "deploy.outcome": set(),
     "deploy.console.lines": set(),
-    "deploy.console.typed": set(),
-    "deploy.console.terminal": {"errors", "deploy.outcome"},
+    "deploy.console.typed": {"errors"},
+    "deploy.console.shown": set(),
+    "deploy.console.failures": {"errors", "deploy.console.shown"},
+    "deploy.console.terminal": {"errors", "deploy.outcome", "deploy.console.shown", "deploy.console.failures"},
     "deploy.scripts.sqlite": set(),  # which a server's own Python runs, as the scripts beside it
     "deploy.backups": {"errors"},
     "deploy.replicas": {"errors", "deploy.facts"},
@@ -114,7 +116,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "deploy.tasks.beside": {"errors"},
     "deploy.tasks.readiness": {"errors", "naming.system", "deploy.tasks.beside", *(f"deploy.check.{name}" for name in ("needs", "own_tests", "project", "resolving"))},
     "deploy.tasks.session": {"errors", "naming.system", "utils", "deploy.host.dry", "deploy.host.ssh", "deploy.console.terminal", "deploy.steps"} | PURE | AT_THE_EDGE,
-    "deploy.tasks.change": {"errors", "deploy.outcome", "deploy.commands", "deploy.limits", "deploy.shell", "deploy.tasks.session", "deploy.steps", "deploy.console.terminal", "deploy.facts", "deploy.hashed", "deploy.standing"},
+    "deploy.tasks.change": {"errors", "deploy.outcome", "deploy.commands", "deploy.limits", "deploy.shell", "deploy.tasks.session", "deploy.steps", "deploy.console.failures", "deploy.console.terminal", "deploy.facts", "deploy.hashed", "deploy.standing"},
     "deploy.tasks.on_copy": {"errors", "deploy.outcome", "deploy.tasks.change", "deploy.commands", "deploy.limits", "deploy.steps", "deploy.console.terminal"},
 }  # fmt: skip
 # These may import all of the deploy, and the rest of the library nothing of it.
@@ -155,7 +157,13 @@ MAY_USE = {
     "fabric": {"deploy.host.ssh"},
     "paramiko": {"deploy.host.channels", "deploy.host.keys"},
     "tomlkit": {"deploy.config"},
-    "rich": {"deploy.console.terminal", "deploy.host.dry", "deploy.outcome"},
+    "rich": {
+        "deploy.console.failures",
+        "deploy.console.shown",
+        "deploy.console.terminal",
+        "deploy.host.dry",
+        "deploy.outcome",
+    },
     "invoke": set(),  # the project's tasks.py alone
 }
 

@@ -17,12 +17,13 @@ import pytest
 from rich.console import Console
 
 from stagetools.deploy.console import terminal as terminal_module
-from stagetools.deploy.console.terminal import (
-    Terminal,
-    number,
+from stagetools.deploy.console.failures import (
+    for_stage,
     reports_errors,
     uninterrupted,
 )
+from stagetools.deploy.console.terminal import Terminal
+from stagetools.deploy.console.typed import number
 from stagetools.deploy.host.dry import WOULD, DryHost, DryTerminal
 from stagetools.deploy.outcome import Outcome, changed, unchanged
 from stagetools.deploy.shell import Command, looks, prints, sh
@@ -264,6 +265,36 @@ def test_an_error_is_told_in_its_three_parts(capsys, kind, status: int) -> None:
     assert ends(error, capsys) == (status, "It [failed].\nThat stays.\nDo this: [x].\n")
 
 
+@pytest.mark.parametrize(
+    ("words", "for_qual"),
+    [
+        ("inv status says what.", "inv status --stage qual says what."),
+        ("Type `inv deploy --restore`.", "Type `inv deploy --stage qual --restore`."),
+        ("X=lost inv deploy.", "X=lost inv deploy --stage qual."),
+        ("inv env.set KEY", "inv env.set --stage qual KEY"),
+        ("inv remove --stage qual --name q", "inv remove --stage qual --name q"),
+        ("inv backup --key --stage qual .", "inv backup --key --stage qual ."),
+        ("inv backup; inv logs --stage qual x", "inv backup --stage qual; inv logs --stage qual x"),
+        ("inv clone --from prod --to qual", "inv clone --from prod --to qual"),
+        ("inv check, inv test", "inv check, inv test"),
+    ],
+)  # fmt: skip
+def test_what_is_to_be_typed_is_for_the_stage_that_it_is_about(
+    capsys, words: str, for_qual: str
+) -> None:
+    """Typed as it stands it would be done to prod."""
+    assert for_stage(words, "qual") == for_qual
+    assert for_stage(words, "prod") == words
+
+    @reports_errors
+    def task(stage: str) -> None:
+        raise StageError(words, untouched=words, remedy=words)
+
+    with pytest.raises(SystemExit):
+        task(stage="qual")
+    assert capsys.readouterr().err == f"{for_qual}\n" * 3
+
+
 def test_parts_that_are_not_there_leave_no_line(capsys) -> None:
     assert ends(StageError("It failed."), capsys) == (1, "It failed.\n")
 
@@ -357,7 +388,8 @@ def test_a_reader_who_goes_ends_no_task_in_its_midst() -> None:
     """`inv deploy | head`: what was begun goes on, unseen, and without a complaint."""
     code = """
 import sys, time
-from stagetools.deploy.console.terminal import Terminal, reports_errors
+from stagetools.deploy.console.failures import reports_errors
+from stagetools.deploy.console.terminal import Terminal
 @reports_errors
 def task():
     terminal = Terminal()

@@ -1,16 +1,11 @@
-"""What a person, or a log file, sees of a task: steps with their times, and errors in words."""
+"""What a person, or a log file, sees of a task: steps with their times, and questions."""
 
 import getpass
-import os
-import re
-import signal
 import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import wraps
-from typing import Any, NoReturn
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -20,30 +15,19 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from stagetools.deploy.console.failures import failed_in, forget_output
+from stagetools.deploy.console.shown import shown
 from stagetools.deploy.outcome import Outcome
 from stagetools.errors import CommandFailed, StageError, UsageError
 
 __all__ = [
     "Step",
     "Terminal",
-    "ignore_interrupts",
-    "number",
-    "reports_errors",
-    "uninterrupted",
 ]
 
 _TAIL = 6  # lines of a running command shown below its step
 _TITLE = 10  # columns
 _UNBOUNDED = 10_000  # columns, for what is measured first
-# What a terminal obeys instead of showing it: CSI and OSC sequences, and other control characters.
-_OBEYED = re.compile(
-    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
-)
-
-
-def _shown(text: str, style: str = "") -> Text:
-    """The text without markup, and without orders: a site may have written it, hostile or not."""
-    return Text(_OBEYED.sub("", text), style=style)
 
 
 class Step:
@@ -73,7 +57,7 @@ class Step:
         """A line of the command that runs: the last few live, all of them in a log file."""
         self.lines.append(text)
         if not self._terminal.live:
-            self._terminal.console.print(_shown(f"  | {text}"), soft_wrap=True)
+            self._terminal.console.print(shown(f"  | {text}"), soft_wrap=True)
 
     def progress(self, done: int, total: int) -> None:
         """So many of so many bytes."""
@@ -81,12 +65,12 @@ class Step:
 
     def __rich__(self) -> RenderableType:
         row = _row()
-        bar: RenderableType = _shown(self.outcome, style="dim")
+        bar: RenderableType = shown(self.outcome, style="dim")
         if self.total:
             bar = ProgressBar(total=self.total, completed=self.done, width=30)
         row.add_row(self._spinner, self.title, bar, Text(self.elapsed, style="dim"))
         width = max(self._terminal.console.width - 6, 20)
-        tail = [_shown(f"    {text[:width]}", style="dim") for text in self.lines]
+        tail = [shown(f"    {text[:width]}", style="dim") for text in self.lines]
         return Group(row, *tail)
 
 
@@ -104,7 +88,7 @@ class _Console(Console):
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
-        _forget_output()
+        forget_output()
 
 
 class Terminal:
@@ -123,7 +107,7 @@ class Terminal:
         self.console.print(Text(text, style="bold"))
 
     def say(self, text: str, style: str = "") -> None:
-        self.console.print(_shown(text, style), soft_wrap=True)
+        self.console.print(shown(text, style), soft_wrap=True)
 
     def table(
         self,
@@ -137,7 +121,7 @@ class Terminal:
         """
         columns = Table(*heads, box=None, pad_edge=False, padding=(0, 2, 0, 0))
         for row in rows:
-            columns.add_row(*map(_shown, row))
+            columns.add_row(*map(shown, row))
         wide = self.console.options.update(max_width=_UNBOUNDED)
         wide = wide.update(width=self.console.measure(columns, options=wide).maximum)
         if self.live and wide.max_width > self.console.width:
@@ -165,7 +149,7 @@ class Terminal:
                 yield step
         except CommandFailed as error:
             self._close(step, "✗", "red", "failed")
-            raise _failed_in(f"{title}: ", error) from error
+            raise failed_in(f"{title}: ", error) from error
         except BaseException:
             self._close(step, "✗", "red", "failed")
             raise
@@ -181,7 +165,7 @@ class Terminal:
         row.add_row(
             Text(f" {mark}", style=style),
             step.title,
-            _shown(text),  # no markup: it may hold brackets of its own
+            shown(text),  # no markup: it may hold brackets of its own
             Text(step.elapsed, style="dim"),
         )
         self.console.print(row)
@@ -245,104 +229,3 @@ class Terminal:
     def confirm(self, question: str) -> bool:
         """Whether a person says yes."""
         return (self.ask(f"{question} (yes/no)") or "no").lower() in ("y", "yes")
-
-
-def number(option: str, text: object, *, least: int = 0) -> int:
-    """A whole number that was typed for an option; UsageError for anything else."""
-    try:
-        value = int(str(text))
-    except ValueError:
-        value = least - 1
-    if value < least:
-        raise UsageError(
-            f"{option} must be a whole number, at least {least}; not {text!r}.",
-            untouched="Nothing was changed.",
-            remedy=f"Write {option} {least + 30}, for example.",
-        )
-    return value
-
-
-@contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Let no Ctrl-C break into what undoes a change."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def ignore_interrupts() -> None:
-    """Let one who presses Ctrl-C once more, while the program ends, see no traceback."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def reports_errors(task: Callable[..., None]) -> Callable[..., None]:
-    """Let a task end in words and an exit status, never in a traceback."""
-
-    @wraps(task)
-    def wrapper(*args: Any, **options: Any) -> None:
-        try:
-            task(*args, **options)
-        except StageError as error:
-            _tell(error)
-        except KeyboardInterrupt as error:
-            ignore_interrupts()
-            words = str(error) or "inv status says what serves."
-            Console(stderr=True).print(f"Interrupted. {words}", style="red")
-            sys.exit(130)
-        except BrokenPipeError:  # whoever read the output has seen enough
-            _forget_output()
-            sys.exit(141)  # as a shell has it: 128 and SIGPIPE
-        except Exception as error:
-            if os.environ.get("STAGETOOLS_TRACEBACK"):
-                raise
-            _tell(_unforeseen(error))
-
-    return wrapper
-
-
-def _failed_in(title: str, error: CommandFailed) -> StageError:
-    """A failure that no step has words for; the server's own follow."""
-    how = f"with exit status {error.status}" if error.status >= 0 else "by a signal"
-    read = "Read its last lines below, then" if error.output else "It printed nothing:"
-    return StageError(
-        f"{title}{'a' if title else 'A'} command on the server ended {how}.",
-        remedy=f"{read} run the same command again.",
-    )
-
-
-def _unforeseen(error: Exception) -> StageError:
-    """A mistake of ours, or a file or program of this machine."""
-    return StageError(
-        f"{type(error).__name__}: {error or 'no message'}.",
-        untouched="This error was not expected. inv status says what serves.",
-        remedy="To report it: the same command, with STAGETOOLS_TRACEBACK=1 before it,"
-        " shows where it happened.",
-    )
-
-
-def _tell(error: StageError) -> NoReturn:
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    cause = error if isinstance(error, CommandFailed) else error.__cause__
-    if isinstance(error, CommandFailed):
-        untouched = error.untouched
-        error = _failed_in("", error)
-        error.untouched = untouched
-    console.print(_shown(error.what, style="bold red"))
-    for part in (error.untouched, error.remedy):
-        if part:
-            console.print(_shown(part))
-    if isinstance(cause, CommandFailed):
-        if cause.command:
-            console.print(_shown(f"The command was {cause.command}."))
-        if cause.output:
-            console.print(_shown(cause.output, style="dim"))
-    sys.exit(error.exit_code)
-
-
-def _forget_output() -> None:
-    """Write to nobody from now on: Python's own last flush would complain."""
-    with suppress(OSError, ValueError):
-        nobody = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nobody, sys.stdout.fileno())

@@ -8,7 +8,9 @@ import shlex
 from collections.abc import Collection, Sequence
 from typing import Any
 
-__all__ = ["as_options", "take"]
+from stagetools.errors import UsageError
+
+__all__ = ["as_options", "number", "take"]
 
 _WITH_VALUE = ("--stage", "-s")
 _FLAGS = {
@@ -98,3 +100,18 @@ def _own(waiting: Sequence[str], task: str) -> int:
     if first in _FLAGS[task] or first.startswith("--stage="):
         return 1
     return min(2, len(waiting)) if first in _WITH_VALUE else 0
+
+
+def number(option: str, text: object, *, least: int = 0) -> int:
+    """A whole number that was typed for an option; UsageError for anything else."""
+    try:
+        value = int(str(text))
+    except ValueError:
+        value = least - 1
+    if value < least:
+        raise UsageError(
+            f"{option} must be a whole number, at least {least}; not {text!r}.",
+            untouched="Nothing was changed.",
+            remedy=f"Write {option} {least + 30}, for example.",
+        )
+    return value

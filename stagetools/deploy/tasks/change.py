@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
 
 from stagetools.deploy.commands import compose, data, traffic
-from stagetools.deploy.console.terminal import Step, uninterrupted
+from stagetools.deploy.console.failures import uninterrupted
+from stagetools.deploy.console.terminal import Step
 from stagetools.deploy.facts import Facts, Record
 from stagetools.deploy.hashed import Sent
 from stagetools.deploy.limits import HEALTH

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
 from stagetools.deploy.commands import environment
-from stagetools.deploy.console.terminal import uninterrupted
+from stagetools.deploy.console.failures import uninterrupted
 from stagetools.deploy.facts import Facts
 from stagetools.deploy.shell import Secret
 from stagetools.deploy.steps import server

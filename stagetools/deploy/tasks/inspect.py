@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from stagetools.deploy.commands import compose
 from stagetools.deploy.commands import logs as journal
 from stagetools.deploy.commands import server as server_commands
+from stagetools.deploy.console.failures import ignore_interrupts, uninterrupted
 from stagetools.deploy.console.lines import as_json, readable
-from stagetools.deploy.console.terminal import ignore_interrupts, uninterrupted
 from stagetools.deploy.facts import Container, Facts, Record
 from stagetools.deploy.outcome import counted, size
 from stagetools.deploy.shell import sh

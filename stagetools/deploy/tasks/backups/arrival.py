@@ -11,7 +11,8 @@ from typing import Any
 
 from stagetools.deploy.commands import compose, data, traffic
 from stagetools.deploy.commands.backup import move
-from stagetools.deploy.console.terminal import Step, uninterrupted
+from stagetools.deploy.console.failures import uninterrupted
+from stagetools.deploy.console.terminal import Step
 from stagetools.deploy.facts import Container, Facts
 from stagetools.deploy.limits import HEALTH, HOLD
 from stagetools.deploy.outcome import Outcome, changed, size
