@@ -230,6 +230,9 @@ def test_where_the_database_is_the_projects_own_all_else_is_backed_up(
     assert (entry.database, entry.bytes) == (0, 200_000)
     (site.at(layout.media_dir) / "a/upload").unlink()
     assert "1 file brought back" in steps.put_back(at, entry.name).text
+    rows(site, layout, 10)  # what is written of the engine may be wrong
+    steps.make(at, on_line=lambda line: None)
+    assert "rows=10 " in site.run(repository.drill(layout))
 
 
 def test_the_second_stores_only_what_changed(site, layout) -> None:

@@ -105,6 +105,16 @@ def test_a_rollback_serves_the_release_before(desk) -> None:
     assert scene.world.visitors == NEW
 
 
+def test_its_database_is_the_one_that_it_had_and_not_the_newer_one_s(desk) -> None:
+    newer = replace(RECORDS[0], database="postgresql")
+    scene = desk(facts={"record": newer})  # the older one's probe does not tell
+    rollback.roll_back(scene.session)
+    assert scene.written.database == ""
+    scene = desk(facts={"record": newer, "database": 0})  # one that could not tell
+    rollback.roll_back(scene.session)
+    assert scene.written.database == "postgresql"
+
+
 @pytest.mark.parametrize("again", [rollback.roll_back, relaunch.restart])
 def test_a_domain_of_another_site_is_refused_before_anything_is_begun(
     desk, again

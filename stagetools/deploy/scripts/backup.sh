@@ -319,11 +319,14 @@ make() {
   inside rm -rf now
   is_locked drilling || inside rm -rf drill # of one that was cut off
   inside mkdir now
-  test -n "$engine" || copy_live now
+  # A file that is there is copied whatever the record says of the engine: the site told it that.
+  own=$engine
+  ! as test -s "$data/$database" || own=''
+  test -n "$own" || copy_live now
   write now/environment <"$env"
   exec 9>&- # a deploy that waited begins now
   made=$(none)
-  test -n "$engine" || judge_copy now
+  test -n "$own" || judge_copy now
   open_repository
   made=$(printf '%s\n' "$made" | tail -n 1)
   printf '%s\n' "$made" | write now/manifest.json
@@ -547,7 +550,7 @@ try_database() { # PROGRAM WHERE
   test ! -e "$note" || fail "The backup $(short "$id")$2 could not be read: $(stopped)"
   data=$inside/drill/now # the live one is no part of this
   engine=$(inside sed -n 's/^engine=//p' drill/now/about) found=$(none)
-  test -z "$engine" || return 0
+  test -z "$engine" || inside test -e drill/now/database.sqlite3 || return 0
   found=$(sqlite drill/now compare /copy/database.sqlite3 /copy/manifest.json) ||
     fail "The database in the backup $(short "$id")$2 cannot be restored: $(wrong "$found")"
 }

@@ -78,6 +78,9 @@ class Rollback(OnCopy, Relaunch):
     ) -> None:
         super().__init__(session, held, facts)
         self.records, self.target = records, target
+        # which may be of a version that could not tell; without a file it was not SQLite
+        if target.database or facts.database:
+            self.database = target.database
         self.names: list[str] = []
 
     def run(self, old: str) -> None:
