@@ -157,6 +157,66 @@ def test_a_database_beyond_what_was_announced_is_not_taken_and_none_stays(
     assert site.attempt(command, data).returncode == 0
 
 
+# --- files that join the uploads ------------------------------------------------------------------
+
+
+def between(site: Machine, layout, sent: bytes, meanwhile) -> tuple[int, bytes, bytes]:
+    """Push a tar file; in the midst of it, `meanwhile` is called."""
+    words = ["sh", "-c", site.text(repository.push(layout, at_most=10**6))]
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(words, env=site.environment, **pipes) as push:
+        assert push.stdin
+        push.stdin.write(sent[:600])
+        push.stdin.flush()
+        try:
+            until(lambda: (files(site, layout) / "had").exists())
+            meanwhile()
+        finally:
+            out, errors = push.communicate(sent[600:], timeout=60)
+    return push.returncode, out, errors
+
+
+def files(site: Machine, layout):
+    return site.at(layout.media_dir) / ".tmp/pushed/files"
+
+
+def joining(*names: str) -> bytes:
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as archive:
+        for name in (*names, ".tmp/whole"):
+            member = tarfile.TarInfo(name)
+            member.size = 5
+            archive.addfile(member, io.BytesIO(b"12345"))
+    return made.getvalue()
+
+
+def test_no_list_that_a_container_writes_removes_or_takes_what_lies_outside(
+    site, layout
+) -> None:
+    (site.at(layout.media_dir) / "had").write_text("there")
+    kept = site.at(layout.backups_dir) / "before-1.sqlite3"
+    kept.write_text("rows")
+    up = "../../../../"
+
+    def hostile() -> None:
+        own = files(site, layout).parent
+        (own / "had").write_text(f"{up}backups/{kept.name}\0")
+
+    code, out, errors = between(site, layout, joining("a", "b/c"), hostile)
+    assert (code, out) == (0, b"uploads=2\n"), errors
+    assert kept.read_text() == "rows"
+    media = site.at(layout.media_dir)
+    assert (media / "b/c").read_text() == "12345"
+    assert (media / "had").read_text() == "there"
+
+
+def test_what_the_site_writes_meanwhile_is_not_counted_as_added(site, layout) -> None:
+    (site.at(layout.media_dir) / "had").write_text("there")
+    more = site.at(layout.media_dir) / "more"
+    code, out, errors = between(site, layout, joining("a", "b/c"), more.touch)
+    assert (code, out) == (0, b"uploads=2\n"), errors
+
+
 # --- what the site's own database may take ------------------------------------------------------
 
 

@@ -711,54 +711,69 @@ add() { # NAME COMPLAINT BYTES COMMAND…: what the command prints, a tar file w
   uploads=$to own=$to/.tmp/$1 complaint=$2 most=$3
   shift 3
   tied rm -rf -- "$own" || true # where it cannot be, unpack fails
-  before=$(as find "$to" -type f -printf . | wc -c)
-  if ! unpack "$@" || ! tied sh -euc "$settle" settle "$own" "$to" "$move"; then
+  if ! unpack "$@" || ! settle; then
     tied rm -rf -- "$own" || true # the disk may be full
     test ! -e "$note" || fail "$complaint: $(stopped)"
     fail "$complaint."
   fi
   tied rm -rf -- "$own"
-  echo "uploads=$(($(as find "$to" -type f -printf . | wc -c) - before))"
+  echo "uploads=$(wc -c <"$adding.moved")"
+  rm -f "$adding".*
 }
 
 unpack() { # of a pipe, the shell has the last one's status alone; and tar may find half of one whole
-  rm -f "$vault/whole" "$note"
+  rm -f "$adding".* "$note"
   tied mkdir -p -m 0700 -- "$to/.tmp" && tied mkdir -p -- "$own/files" || return
-  tied sh -euc "$reserve" reserve "$own" "$to" || return
-  { "$@" && : >"$vault/whole"; } | flow "$most" |
+  reserve || return
+  { "$@" && : >"$adding.whole"; } | flow "$most" |
     tied tar -x -C "$own/files" --skip-old-files --transform "s,^/*${from#/}/*,./," || return
-  test -e "$vault/whole" && test ! -e "$note" || return
+  test -e "$adding.whole" && test ! -e "$note" || return
   # who sends may go between two files, and tar finds that whole
   test -z "$last" || tied rm -- "$own/files/$last"
 }
 
-# What is there already has an empty file of its name, so that none of it is written once more.
-reserve='
-  cd "$2"
-  find . -path ./.tmp -prune -o -type d -print0 >"$1/folders"
-  find . -path ./.tmp -prune -o ! -type d -print0 >"$1/had"
-  cd "$1/files"
-  xargs -0 -r mkdir -p -- <../folders
-  xargs -0 -r touch -- <../had
+# What is there already has an empty file of its name, so that none of it is written once more. The
+# lists are root's: what a container wrote into one would be removed, wherever it lies.
+adding=$vault/adding
+reserve() {
+  tied sh -euc "$look_for" look_for "$to" -type d >"$adding.folders" &&
+    tied sh -euc "$look_for" look_for "$to" ! -type d >"$adding.had" &&
+    in_files mkdir -p <"$adding.folders" && in_files touch <"$adding.had"
+}
+settle() {
+  in_files rm -f <"$adding.had" && tied sh -euc "$whole" whole "$own" >"$adding.list" &&
+    tied sh -euc "$place" place "$own" "$to" "$move" <"$adding.list" >"$adding.moved"
+}
+in_files() { tied sh -euc 'cd "$1/files"; shift; xargs -0 -r "$@" --' in_files "$own" "$@"; }
+look_for='
+  cd "$1"
+  shift
+  find . -path ./.tmp -prune -o "$@" -print0
 '
-settle='
-  cd "$1/files"
-  xargs -0 -r rm -f -- <../had
-  cd ..
+whole='
+  cd "$1"
   find files -type d ! -perm -u=rwx -exec chmod u+rwx {} + # else nothing leaves it
   sync --file-system .
-  find files -mindepth 1 -print0 >list
-  xargs -0 -r sh -c "$3" move "$2" <list
+  find files -mindepth 1 -print0
+'
+place='
+  cd "$1"
+  xargs -0 -r sh -c "$3" move "$2"
   sync --file-system .
 '
-# A directory that is missing goes with all that it holds.
+# A directory that is missing goes with all that it holds. Prints a dot for each file that goes.
 move='
   to=$1 status=0
   shift
   for path; do
     test -e "$path" || test -L "$path" || continue
-    at=$to/${path#files/}
-    test -e "$at" || test -L "$at" || mv -nT -- "$path" "$at" || test -e "$at" || status=1
+    at=$to/${path#files/} many=""
+    ! test -e "$at" && ! test -L "$at" || continue
+    if test -L "$path"; then :; elif test -d "$path"; then
+      many=$(find "$path" -type f -printf .)
+    elif test -f "$path"; then many=.; fi
+    mv -nT -- "$path" "$at" || test -e "$at" || status=1
+    test -e "$path" || test -L "$path" || printf %s "$many"
   done
   exit "$status"
 '
