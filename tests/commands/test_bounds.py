@@ -3,6 +3,7 @@
 import fcntl
 import io
 import os
+import shutil
 import sqlite3
 import subprocess
 import tarfile
@@ -155,6 +156,28 @@ def test_a_database_beyond_what_was_announced_is_not_taken_and_none_stays(
     assert not site.at(layout.data_copy("R9")).exists()
     command = repository.take(layout, "R9", "-", at_most=len(data))
     assert site.attempt(command, data).returncode == 0
+
+
+# --- the backups themselves ------------------------------------------------------------------------
+
+
+def test_backups_move_while_a_drill_reads_them_and_none_of_its_locks_comes(
+    site, layout
+) -> None:
+    inside = site.at(layout.vault_dir) / "inside"
+    for name in ("repository/locks/1", "repository/data/pack", "ssh_key", "drill/now"):
+        (inside / name).parent.mkdir(parents=True, exist_ok=True)
+        (inside / name).write_text(name)
+    changed = "tar: .: file changed as we read it"
+    site.program("tar", f'{shutil.which("tar")} "$@"; echo "{changed}" >&2; exit 1')
+    sent = site.attempt(repository.send_vault(layout))
+    assert sent.returncode == 0, sent.stderr
+    with tarfile.open(fileobj=io.BytesIO(sent.stdout)) as archive:
+        names = {member.name for member in archive}
+    assert names >= {"./repository/locks", "./repository/data/pack", "./ssh_key"}
+    assert not [name for name in names if "drill" in name or "locks/" in name]
+    site.program("tar", "exit 2")
+    assert site.attempt(repository.send_vault(layout)).returncode
 
 
 # --- files that join the uploads ------------------------------------------------------------------

@@ -124,3 +124,10 @@ def test_one_that_has_none_sends_none(machine, tmp_path) -> None:
     machine.program("docker", f"echo {tmp_path}/volume")
     sent = machine.attempt(move.send_certificates(["shop.test"])).stdout
     machine.run(move.take_certificates(["shop.test"]), stdin=sent)
+
+
+def test_what_reads_a_backup_of_a_site_that_has_left_is_ended(
+    machine, layout, site
+) -> None:
+    machine.run(move.gone(layout))
+    assert "docker rm --force shop_prod-drill shop_prod-backup" in machine.said

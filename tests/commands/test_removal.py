@@ -174,7 +174,25 @@ def test_only_its_own_containers_and_images_are_named(both, layout) -> None:
     both.run(removal.remove(layout))
     for call in both.said:
         if call.startswith("docker"):
-            assert "project=shop-prod" in call or call.endswith(" shop_prod"), call
+            own = (" shop_prod", " shop_prod-drill shop_prod-backup")
+            assert "project=shop-prod" in call or call.endswith(own), call
+
+
+def test_a_drill_that_somebody_has_begun_ends_before_the_images_go(
+    both, layout
+) -> None:
+    """Else an image that its container has is refused, or the account does not go."""
+    vault = both.at(layout.vault_dir)
+    vault.mkdir(parents=True)
+    both.program("flock", "true")
+    for lock in ("lock", "sending", "drilling"):
+        (vault / lock).touch()
+    both.run(removal.remove(layout))
+    waited = [call for call in both.said if call.startswith("flock")]
+    assert any(f"{vault}/drilling" in call for call in waited)
+    ended = both.said.index("docker rm --force shop_prod-drill shop_prod-backup")
+    (images,) = [n for n, call in enumerate(both.said) if "docker image ls" in call]
+    assert ended < images
 
 
 def test_a_copy_that_cannot_be_made_leaves_the_home(both, layout) -> None:

@@ -920,7 +920,14 @@ send() {
       tied tar -c --format=posix -C "$uploads" --null --verbatim-files-from --files-from=picked ||
         test $? -le 2
       ;;
-    vault) inside tar -c --exclude=./sent --exclude=./now --exclude=./drill --exclude=./cache . ;;
+    vault)
+      set --
+      for one in repository ssh_key ssh_key.pub known_hosts; do
+        test ! -e "$inside/$one" || set -- "$@" "./$one"
+      done
+      # 1: a drill that reads meanwhile has made or removed its lock, which is not sent
+      inside tar -c --exclude='./repository/locks/*' "$@" || test $? = 1
+      ;;
     uploads)
       cd "$inside"
       tied sh -euc 'find "$1" -path "$1/.tmp" -prune -o -type f -printf "./%P\\0" >sent/list

@@ -14,4 +14,5 @@ for what in backup drill; do
   systemctl disable --quiet --now "$unit.timer"
   systemctl stop "$unit.service"
 done
+docker rm --force "$name-drill" "$name-backup" >/dev/null 2>&1 || true # begun by hand
 test ! -d "$own" || sh -euc "$away" away "$own" "$meta" "$user" "$name" "$replica"

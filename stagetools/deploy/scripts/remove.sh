@@ -37,10 +37,12 @@ done
 # It writes to the database, too.
 replica=$stages/$name/replica
 test ! -d "$replica" || sh -euc "$away" away "$replica" "$home/replica" "$name" "$name" "$project-replica"
-# A backup that somebody has begun by hand ends before the account goes that makes it.
-for lock in lock sending; do
+# A backup or a drill that somebody has begun by hand ends before the account goes that makes it; no
+# image goes while a container of it reads.
+for lock in lock sending drilling; do
   test ! -e "$home/vault/$lock" || flock --wait 60 "$home/vault/$lock" true || true
 done
+docker rm --force "$name-drill" "$name-backup" >/dev/null 2>&1 || true
 
 for link in "$web"/hosts/*; do
   test "$(readlink "$link" || true)" != "../sites/$name" || rm -f "$link"
