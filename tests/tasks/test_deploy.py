@@ -20,7 +20,7 @@ from stagetools.deploy.facts import Facts
 from stagetools.deploy.limits import HOLD
 from stagetools.deploy.replicas import Replica
 from stagetools.deploy.steps import lock
-from stagetools.deploy.tasks import on_copy
+from stagetools.deploy.tasks import on_copy, relaunch
 from stagetools.deploy.tasks.pipeline import Deploy
 from stagetools.deploy.tree import Manifest, read_tree
 from stagetools.errors import StageError
@@ -317,6 +317,29 @@ def test_a_database_of_the_projects_own_is_remembered_and_has_no_replica(
     back = desk(facts, said={"compose.probe": well.replace("postgresql", "sqlite")})
     deploy(back)
     assert back.written.database == ""
+
+
+@pytest.mark.parametrize("migrates", [False, True])
+def test_another_engine_than_before_is_a_question_before_anything_live_changes(
+    desk, migrates
+) -> None:
+    well = WELL.replace("}", ', "database": "postgresql"}')
+    said = {"compose.probe": [SICK, well] if migrates else well}
+    said["database.plan"] = plan(sqlite=False)
+    other = desk(yes=False, said=said)
+    ran = deploy(other, "The database was SQLite and is")
+    assert not {"database.migrate", "traffic.switch"} & {*ran}
+    agreed = desk(said=said)
+    assert "traffic.switch" in deploy(agreed)
+    assert agreed.output.getvalue().count("The database was SQLite") == 1
+
+
+def test_a_restart_with_another_database_is_a_question(desk) -> None:
+    well = WELL.replace("}", ', "database": "postgresql"}')
+    other = desk(yes=False, said={"compose.probe": well})
+    with pytest.raises(StageError, match="was SQLite and is PostgreSQL now"):
+        relaunch.restart(other.session)
+    assert "traffic.switch" not in other.host.names
 
 
 def test_a_rehearsal_that_fails_touches_nothing(desk) -> None:

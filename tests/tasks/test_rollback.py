@@ -110,6 +110,10 @@ def test_its_database_is_the_one_that_it_had_and_not_the_newer_one_s(desk) -> No
     scene = desk(facts={"record": newer})  # the older one's probe does not tell
     rollback.roll_back(scene.session)
     assert scene.written.database == ""
+    scene = desk(facts={"record": newer}, yes=False)
+    error = refused(rollback.roll_back, scene)
+    assert "was PostgreSQL and is SQLite now" in error.what
+    assert scene.world.names == [*BEFORE, *TAKEN_AWAY]
     scene = desk(facts={"record": newer, "database": 0})  # one that could not tell
     rollback.roll_back(scene.session)
     assert scene.written.database == "postgresql"
@@ -163,9 +167,11 @@ def test_what_cannot_be_undone_is_refused_before_anything_is_done(desk) -> None:
 
 
 def test_in_a_database_that_cannot_be_copied_nothing_is_undone(desk) -> None:
-    scene = desk(
-        said={"database.unknown": lines(Unknown(unknown=("shop.0002",), sqlite=False))}
-    )
+    undo = Unknown(unknown=("shop.0002",), sqlite=False)
+    forever = replace(undo, irreversible=(Finding("shop.0002", "RunPython"),))
+    scene = desk(said={"database.unknown": lines(forever)})
+    assert refused(rollback.roll_back, scene).remedy == "Deploy a fixed release."
+    scene = desk(said={"database.unknown": lines(undo)})
     error = refused(rollback.roll_back, scene)
     assert "does not know shop.0002, and the database is not SQLite" in error.what
     assert "inv manage migrate APP MIGRATION" in error.remedy

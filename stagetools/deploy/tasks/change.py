@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from stagetools.deploy.commands import compose, data, traffic
 from stagetools.deploy.console.failures import uninterrupted
 from stagetools.deploy.console.terminal import Step
-from stagetools.deploy.facts import Facts, Record
+from stagetools.deploy.facts import Facts, Record, engine_name
 from stagetools.deploy.hashed import Sent
 from stagetools.deploy.limits import HEALTH
 from stagetools.deploy.outcome import Outcome
@@ -50,6 +50,7 @@ class Change:
         self.migrations: tuple[str, ...] = ()
         # the engine of a database that is the project's own; an older release cannot tell
         self.database = facts.record.database if facts.record else ""
+        self.agreed = False  # to another database than the one before
         self.live_at = 0.0  # by the monotonic clock; 0 until the switch
 
     def step(self, title: str, action: Callable[[Step], Outcome]) -> None:
@@ -71,6 +72,7 @@ class Change:
 
     def go_live(self) -> None:
         """Put the healthy release before the users, and let the one before leave."""
+        self.ask_about_engine(self.database)
         self.step("Switch", self.switch)
         self.step("Drain", self.drain)
         self.step("Prune", self.prune)
@@ -206,6 +208,22 @@ class Change:
         """Remember which engine the release's database has, where it tells."""
         if vendor:
             self.database = "" if vendor == "sqlite" else vendor
+
+    def ask_about_engine(self, now: str) -> None:
+        """Ask, once, before visitors get another database than what they wrote is in.
+
+        A record of a version that could not tell has no engine; without a file it was not SQLite.
+        """
+        record = self.facts.record
+        before = record.database if record else now
+        if self.agreed or now == before or not (before or self.facts.database):
+            return
+        old, new = (engine_name(one) or "SQLite" for one in (before, now))
+        self.session.terminal.agree(
+            f"The database was {old} and is {new} now: what is in the former is not in the"
+            " latter, unless somebody has brought it there. Continue with the latter?"
+        )
+        self.agreed = True
 
     def healthy(self) -> Outcome:
         asked = " and ".join(["/healthz", *self.session.config.probe])

@@ -198,6 +198,9 @@ class Deploy(OnCopy):
 
     def serve_migrated(self, plan: Plan) -> bool:
         """Migrate as the plan has it; whether the release serves already."""
+        if not self.session.terminal.dry:  # whose plan is made up
+            own = self.database or "another one"  # it tells which once it has started
+            self.ask_about_engine("" if plan.sqlite else own)
         if plan.wants_a_copy:
             why = "; ".join(map(str, [*plan.breaking, *plan.unforeseeable]))
             self.session.terminal.say(

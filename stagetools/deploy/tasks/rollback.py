@@ -88,6 +88,7 @@ class Rollback(OnCopy, Relaunch):
         with self.undone_on_failure():
             self.prepare(old)
             undo = self.look_at_database()
+            self.ask_about_engine(self.database)
             if not undo.unknown:
                 self.step("Start", self.start)
                 self.go_live()
@@ -109,6 +110,8 @@ class Rollback(OnCopy, Relaunch):
     def look_at_database(self) -> Unknown:
         """What the older release does not know; refused when it cannot be undone."""
         undo = self._unknown()
+        if undo.unknown and not undo.sqlite:
+            raise self._cannot_undo_elsewhere(undo)
         if undo.irreversible:
             raise StageError(
                 f"{self.target.release} cannot serve again: the database has"
@@ -117,8 +120,6 @@ class Rollback(OnCopy, Relaunch):
                 remedy="Deploy a fixed release; or, if losing what was written since is"
                 " right: inv rollback --restore-database, which says first how much.",
             )
-        if undo.unknown and not undo.sqlite:
-            raise self._cannot_undo_elsewhere(undo)
         if undo.unknown:
             self.session.terminal.agree(
                 f"This undoes {', '.join(undo.unknown)}: what their columns and tables"
@@ -130,7 +131,9 @@ class Rollback(OnCopy, Relaunch):
         return StageError(
             f"{self.target.release} does not know {', '.join(undo.unknown)}, and the"
             " database is not SQLite: there is no copy on which they could be undone.",
-            remedy="Deploy a fixed release; or make a dump of the database, undo them by"
+            remedy="Deploy a fixed release."
+            if undo.irreversible
+            else "Deploy a fixed release; or make a dump of the database, undo them by"
             " hand (inv manage migrate APP MIGRATION), and roll back again.",
         )
 
