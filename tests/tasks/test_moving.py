@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from stagetools.deploy.console.terminal import Terminal
 from stagetools.deploy.facts import Record
@@ -401,7 +402,13 @@ def first(tmp_path, config, layout, ready, deployed, monkeypatch):
         commit(tmp_path, host)
     asked: list[str] = []
 
-    def first(there: dict[str, Any], facts: Any = ready, *, yes: bool = False) -> Scene:
+    def first(
+        there: dict[str, Any],
+        facts: Any = ready,
+        *,
+        yes: bool = False,
+        terminal: Any = None,
+    ) -> Scene:
         @contextmanager
         def opened(to: Any, **options: Any) -> Any:
             asked.append(to.config.host)
@@ -414,6 +421,8 @@ def first(tmp_path, config, layout, ready, deployed, monkeypatch):
 
         monkeypatch.setattr(elsewhere, "open_session", opened)
         scene = Scene(layout, config, facts, yes=yes)
+        if terminal:
+            scene.session = replace(scene.session, terminal=terminal)
         with lock.hold(scene.session, "ann") as held:
             tree = read_tree(tmp_path)
             pipeline.Deploy(scene.session, held, scene.facts, tmp_path, tree).run()
@@ -455,9 +464,37 @@ def test_nobody_is_asked_where_it_is_here_or_nowhere(first, deployed) -> None:
 
 @pytest.mark.parametrize("error", [ConnectionFailed("silent"), UsageError("a changed key"), CommandFailed("x", status=1)])  # fmt: skip
 def test_a_server_that_cannot_be_asked_is_a_question(first, error: StageError) -> None:
+    """And --yes does not answer it."""
     there = {"192.0.2.2": error}
-    assert "Switch" in first(there, yes=True).steps
     with pytest.raises(StageError, match="may have been before, cannot be") as caught:
-        first(there)
-    assert caught.value.untouched == "Nothing was changed."
+        first(there, yes=True)
+    assert caught.value.untouched.startswith("Nothing was answered")
+    assert "STAGETOOLS_OLD_HOST=lost inv deploy." in caught.value.remedy
     assert "192.0.2.1" not in caught.value.what
+    asked = Asked(yes=True)
+    assert first(there, terminal=asked).world.serves
+    assert "cannot be asked" in asked.question
+    asked.answer = False
+    with pytest.raises(StageError, match="Not done"):
+        first(there, terminal=asked)
+
+
+def test_a_history_that_is_cut_off_tells_nothing_and_that_is_a_question(
+    first, tmp_path, monkeypatch
+) -> None:
+    """As in CI, where only the last commit is fetched."""
+    (tmp_path / ".git/shallow").write_bytes(
+        subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=tmp_path)
+    )
+    with pytest.raises(StageError, match="a shallow clone") as caught:
+        first({}, yes=True)
+    assert "STAGETOOLS_OLD_HOST=lost inv deploy." in caught.value.remedy
+    assert first.asked == []
+    monkeypatch.setenv(before.OLD_HOST, before.LOST)
+    assert "Switch" in first({}).steps
+
+
+def test_the_deploy_job_fetches_the_whole_history() -> None:
+    workflow = Path(__file__).parents[2] / "template/.github/workflows/deploy.yml"
+    checkout = yaml.safe_load(workflow.read_text())["jobs"]["deploy"]["steps"][0]
+    assert checkout["with"] == {"fetch-depth": 0}

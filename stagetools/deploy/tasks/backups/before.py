@@ -11,7 +11,7 @@ from typing import Any
 
 from stagetools.deploy.config import StageConfig
 
-__all__ = ["LOST", "OLD_HOST", "hosts_before", "servers_before"]
+__all__ = ["LOST", "OLD_HOST", "hosts_before", "is_cut_off", "servers_before"]
 
 OLD_HOST = "STAGETOOLS_OLD_HOST"
 """Of the environment of whoever deploys: where the site is; else git knows it."""
@@ -31,6 +31,12 @@ def servers_before(file: Path, config: StageConfig) -> list[StageConfig]:
     if named:
         return [replace(config, host=named)]
     return list(islice(hosts_before(file, config), _ASKED))
+
+
+def is_cut_off(file: Path) -> bool:
+    """Whether git here lacks earlier commits (a shallow clone), and nobody has said where it was."""
+    shallow = _git(file, "rev-parse", "--is-shallow-repository").strip() == "true"
+    return shallow and not os.environ.get(OLD_HOST)
 
 
 def hosts_before(path: Path, config: StageConfig) -> Iterator[StageConfig]:

@@ -10,13 +10,19 @@ from dataclasses import replace
 from pathlib import Path
 
 from stagetools.deploy.config import StageConfig
+from stagetools.deploy.console.terminal import Terminal
 from stagetools.deploy.facts import Facts
 from stagetools.deploy.steps import server
-from stagetools.deploy.tasks.backups.before import LOST, OLD_HOST, servers_before
+from stagetools.deploy.tasks.backups.before import (
+    LOST,
+    OLD_HOST,
+    is_cut_off,
+    servers_before,
+)
 from stagetools.deploy.tasks.session import Destination, Session, open_session
 from stagetools.errors import StageError, UsageError
 
-__all__ = ["opened", "refuse_empty_beside"]
+__all__ = ["only_a_person_agrees", "opened", "refuse_empty_beside"]
 
 
 @contextmanager
@@ -30,7 +36,8 @@ def opened(to: Destination, config: StageConfig) -> Iterator[Session]:
 def refuse_empty_beside(file: Path, session: Session) -> None:
     """Raise where visitors would get an empty site, and the one with the data is elsewhere.
 
-    A person is asked where nobody can say so, for a server that `file` had does not answer.
+    A person is asked where nobody can say so: a server that `file` had does not answer, or git
+    does not have what it was before.
     """
     to = Destination(
         system=session.layout.system, config=session.config, terminal=session.terminal
@@ -46,6 +53,8 @@ def refuse_empty_beside(file: Path, session: Session) -> None:
             unknown.append(config.host)
     if unknown:
         _ask_about(session, unknown)
+    elif is_cut_off(file):
+        _ask_about_history(session)
 
 
 class ElsewhereError(UsageError):
@@ -85,16 +94,45 @@ def _refuse_where_it_is(session: Session, old: Session, facts: Facts) -> None:
 
 def _ask_about(session: Session, hosts: Sequence[str]) -> None:
     names = " and ".join(hosts)
-    try:
-        session.terminal.agree(
-            f"{names}, where {session.name} may have been before, cannot be asked whether it"
-            " is there. This puts an empty site on"
-            f" {session.config.host}; inv deploy --restore{_stage(session)} brings one that"
-            " lives, or the newest of the backups elsewhere. Continue with an empty one?"
+    _agree_to_an_empty_one(
+        session,
+        f"{names}, where {session.name} may have been before, cannot be asked whether it is"
+        " there.",
+    )
+
+
+def _ask_about_history(session: Session) -> None:
+    _agree_to_an_empty_one(
+        session,
+        f"git has the last commits alone here (a shallow clone), and cannot tell whether"
+        f" {session.name} was on another server before; git fetch --unshallow, in CI"
+        " fetch-depth: 0, brings the others.",
+    )
+
+
+def _agree_to_an_empty_one(session: Session, why: str) -> None:
+    stage = _stage(session)
+    question = (
+        f"{why} This puts an empty site on {session.config.host}; inv deploy --restore{stage}"
+        " brings one that lives, or the newest of the backups elsewhere. Continue with an"
+        " empty one?"
+    )
+    only_a_person_agrees(session.terminal, question, f"inv deploy{stage}")
+
+
+def only_a_person_agrees(terminal: Terminal, question: str, command: str) -> None:
+    """Ask what --yes does not answer: two sites would live, or an empty one in place of one."""
+    if terminal.dry:
+        terminal.say(question)
+    elif not terminal.can_ask:
+        raise StageError(
+            question,
+            untouched="Nothing was answered, so nothing was done.",
+            remedy=f"Answer in a terminal, or beforehand: {OLD_HOST}={LOST} {command}."
+            " --yes does not answer this.",
         )
-    except StageError as error:
-        error.untouched = "Nothing was changed."
-        raise
+    elif not terminal.confirm(question):
+        raise StageError("Not done, as you said.", untouched="Nothing was changed.")
 
 
 def _stage(session: Session) -> str:

@@ -18,7 +18,7 @@ from stagetools.deploy.tasks.backups import backing_up, elsewhere
 from stagetools.deploy.tasks.backups.arrival import Move
 from stagetools.deploy.tasks.backups.before import LOST, OLD_HOST, servers_before
 from stagetools.deploy.tasks.session import Destination, Session
-from stagetools.errors import ConnectionFailed, StageError, UsageError
+from stagetools.errors import ConnectionFailed, UsageError
 
 __all__ = ["moves"]
 
@@ -82,17 +82,7 @@ def _agree_that_they_are_lost(to: Destination, hosts: Sequence[str]) -> None:
         " newest backup of those elsewhere comes to the new server, and what was written"
         " after that is lost. If it still serves, both would. Is it lost?"
     )
-    if to.terminal.dry:
-        to.terminal.say(question)
-    elif not to.terminal.can_ask:
-        raise StageError(
-            question,
-            untouched="Nothing was answered, so nothing was done.",
-            remedy=f"Answer in a terminal, or beforehand: {OLD_HOST}={LOST} inv deploy"
-            " --restore. --yes does not answer this.",
-        )
-    elif not to.terminal.confirm(question):
-        raise StageError("Not done, as you said.", untouched="Nothing was changed.")
+    elsewhere.only_a_person_agrees(to.terminal, question, "inv deploy --restore")
 
 
 def _move(
