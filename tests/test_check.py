@@ -46,6 +46,15 @@ def test_a_project_is_adopted_whatever_its_file_of_answers_is_called(write, tmp_
     assert project.answers_file(tmp_path).name == ".copier-answers.deploy.yml"
 
 
+def test_answers_of_another_template_are_not_taken_for_ours(write, tmp_path):
+    """project_slug is a question that many templates ask."""
+    theirs, ours = "project_slug: shop\n", "settings_module: shop.settings\n"
+    write({".copier-answers.base.yml": theirs, ".copier-answers.yml": ours})
+    assert project.answers_file(tmp_path).name == ".copier-answers.yml"
+    (tmp_path / ".copier-answers.yml").unlink()
+    assert project.answers_file(tmp_path).name == ".copier-answers.base.yml"
+
+
 def test_a_project_of_the_template_is_not_adopted(tmp_path):
     (tmp_path / ".copier-answers.yml").write_text("settings_module: ''\n")
     (tmp_path / "stagetools_project").mkdir()
@@ -388,10 +397,38 @@ def test_ci_installs_what_the_tests_need(write, monkeypatch, capsys, files, word
     )
 
 
+GROUPS = """\
+[dependency-groups]
+dev = ['a']
+{}cuda = ['b']
+rocm = ['c']
+[tool.uv]
+conflicts = [[{{ group = "cuda" }}, {{ group = "rocm" }}]]
+"""
+
+
+@pytest.mark.parametrize(
+    ("test", "printed"),
+    [("test = ['d']\n", "--group=test\n"), ("", "--group=dev\n")],
+)
+def test_ci_asks_uv_for_the_tests_group_alone(
+    write, monkeypatch, capsys, test, printed
+):
+    """All groups at once are refused where two of them conflict, so they are not asked for."""
+    workflow = (ROOT / "template/.github/workflows/deploy.yml").read_text()
+    assert "uv sync --frozen $(python3 -m stagetools.deploy.check.needs groups)" in (
+        workflow
+    )
+    monkeypatch.chdir(write({"uv.lock": "", "pyproject.toml": GROUPS.format(test)}))
+    monkeypatch.setattr(sys, "argv", ["needs", "groups"])
+    needs.main()
+    assert capsys.readouterr().out == printed
+
+
 def test_ci_asks_before_anything_is_installed(write):
     """As the workflow calls it: with the standard library alone."""
     workflow = (ROOT / "template/.github/workflows/deploy.yml").read_text()
-    (module,) = re.findall(r"python3 -m (\S+)\)", workflow)
+    (module,) = re.findall(r"pip install \$\(python3 -m (\S+)\)", workflow)
     root = write({"requirements.txt": "", "requirements/tests.txt": ""})
     words = [sys.executable, "-S", "-m", module]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from stagetools.image import static
 from stagetools.image.sqlite import has_wal_reset_bug
 
 STATIC = Path(__file__).parents[1] / "stagetools/image/static.py"
@@ -119,12 +120,22 @@ def test_references_to_what_is_missing_fail_the_build_and_are_told_at_once(
     (build.root / "latin.css").write_bytes(b"a { content: '\xe9' }")
     done = build.hash()
     assert done.returncode != 0
-    assert done.stderr.splitlines()[1:-1] == [
+    assert done.stderr.splitlines() == [
+        "Static files refer to what is not there:",
         "    bad.css: ../../x.png",
         "    bad.css: img/none.svg",
         "    worse.css: gone.svg",
-        "    latin.css: it is not UTF-8, and gets no hash",
+        "Add each file, or remove the reference.",
+        "Static files are not UTF-8, so no reference in them can be hashed:",
+        "    latin.css",
+        "Save each as UTF-8, or remove it.",
     ]
+
+
+def test_a_file_that_is_not_utf8_alone_is_not_said_to_refer_to_anything() -> None:
+    with pytest.raises(SystemExit) as ended:
+        static._tell(["latin.css"], [], is_lenient=False)
+    assert "not there" not in str(ended.value)
 
 
 def test_a_source_map_that_is_missing_is_told_and_ends_no_build(build: Build) -> None:
@@ -145,7 +156,7 @@ def test_where_nothing_was_strict_before_what_is_missing_ends_no_build(
     assert not (build.root / ".lenient").exists()
     assert (build.root / "latin.css").read_bytes() == latin
     assert "latin.css" not in build.manifest
-    for row in ("bad.css: img/none.svg", "worse.css: gone.svg", "latin.css: it is not"):
+    for row in ("bad.css: img/none.svg", "worse.css: gone.svg", "latin.css"):
         assert f"    {row}" in done.stdout
     hashed = (build.root / build.manifest["worse.css"]).read_text()
     assert build.manifest["img/dot.svg"] in hashed

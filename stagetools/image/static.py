@@ -61,15 +61,26 @@ def _tell(unread: list[str], missing: list[Reference], *, is_lenient: bool) -> N
     """
     maps = [f"{file}: {url}" for file, url, is_map in missing if is_map]
     others = [f"{file}: {url}" for file, url, is_map in missing if not is_map]
-    others += [f"{file}: it is not UTF-8, and gets no hash" for file in unread]
     _warn("Source maps that are not there, which only developer tools miss:", maps)
     if is_lenient:
         _warn("References to what is not there, left as they are:", others)
-    elif others:
-        sys.exit(
-            _listed("Static files refer to what is not there:", others)
-            + "\nAdd each file, or remove the reference."
-        )
+        _warn("Static files that are not UTF-8, and get no hash:", unread)
+    elif others or unread:
+        sys.exit("\n".join([*_refused(_LOST, others), *_refused(_UNREAD, unread)]))
+
+
+_LOST = (
+    "Static files refer to what is not there:",
+    "Add each file, or remove the reference.",
+)
+_UNREAD = (
+    "Static files are not UTF-8, so no reference in them can be hashed:",
+    "Save each as UTF-8, or remove it.",
+)
+
+
+def _refused(words: tuple[str, str], rows: list[str]) -> list[str]:
+    return [_listed(words[0], rows), words[1]] if rows else []
 
 
 _SHOWN = 20  # of what is only worth knowing

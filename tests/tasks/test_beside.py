@@ -19,6 +19,13 @@ def test_a_developers_own_compose_yaml_is_never_deployed(tmp_path: Path) -> None
     assert "git mv compose.yaml compose.dev.yaml" in caught.value.remedy
 
 
+def test_a_file_that_is_not_utf8_is_a_developers_own(tmp_path: Path) -> None:
+    (tmp_path / "compose.yaml").write_bytes(b"# caf\xe9\n" + THEIRS.encode())
+    assert beside.is_foreign(tmp_path)
+    (tmp_path / "compose.yaml").write_bytes(b"# caf\xe9\n" + COMPOSE.encode())
+    assert not beside.is_foreign(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["docker-compose.yml", "compose.yml"])
 def test_a_developers_own_file_beside_ours_is_not_passed_over_in_silence(
     tmp_path: Path, name: str

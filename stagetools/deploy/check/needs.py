@@ -1,7 +1,8 @@
 """Which packages and which Python a project needs, read from its files.
 
 `python -m stagetools.deploy.check.needs` prints what CI gives to `uv pip install`: what the image
-installs, what `inv` needs, and what the project's tests need. The standard library alone.
+installs, what `inv` needs, and what the project's tests need; with `groups`, what it gives to
+`uv sync` where there is a uv.lock. The standard library alone.
 """
 
 import os
@@ -15,6 +16,7 @@ from typing import Any
 from stagetools.deploy.check.project import Problem, pyproject, text
 
 __all__ = [
+    "groups_of_tests",
     "main",
     "of_image",
     "of_tests",
@@ -30,6 +32,9 @@ _DEPENDENCIES = re.compile(r"^dependencies *= *\[", re.MULTILINE)  # as the Dock
 def main() -> None:
     """Print the words, one after another."""
     root = Path()
+    if sys.argv[1:] == ["groups"]:
+        sys.stdout.write(" ".join(groups_of_tests(root)) + "\n")
+        return
     words = [*of_image(root), "-r", OURS.replace(".txt", "-dev.txt"), *of_tests(root)]
     sys.stdout.write(" ".join(words) + "\n")
 
@@ -55,11 +60,17 @@ _FOR_TESTS = ("test", "tests", "testing"), ("dev", "devel", "develop", "developm
 def of_tests(root: Path) -> list[str]:
     """What the tests need: groups, extras and files that are called so, else developers'."""
     if (root / "uv.lock").exists():
-        return []  # `uv sync --all-groups` has installed them
+        return []  # `uv sync` has installed them, and their groups
     for names in _FOR_TESTS:
         if found := [*_tables_called(root, names), *_files_called(root, names)]:
             return found
     return []
+
+
+def groups_of_tests(root: Path) -> list[str]:
+    """What `uv sync` takes besides its default groups: not all, which may conflict."""
+    found = (_tables_called(root, names) for names in _FOR_TESTS)
+    return next((words for words in found if words), [])
 
 
 def _tables_called(root: Path, names: tuple[str, ...]) -> list[str]:

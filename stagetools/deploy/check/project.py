@@ -80,9 +80,11 @@ def wrapped_settings(root: Path) -> str:
 
 def answers_file(root: Path) -> Path | None:
     """Where Copier keeps the answers: beside another template, under a name of one's own."""
-    for path in sorted(root.glob(".copier-answers*.y*ml")):
-        if re.search(r"^(settings_module|project_slug):", text(path), re.MULTILINE):
-            return path
+    paths = sorted(root.glob(".copier-answers*.y*ml"))
+    for question in ("settings_module", "project_slug"):  # others ask the second, too
+        for path in paths:
+            if re.search(f"^{question}:", text(path), re.MULTILINE):
+                return path
     return None
 
 

@@ -18,7 +18,7 @@ _MARK = "STAGETOOLS_SYSTEM"
 def is_foreign(root: Path) -> bool:
     """Whether what is called compose.yaml is not what was rendered."""
     file = root / OURS
-    return file.is_file() and _MARK not in file.read_text(encoding="utf-8")
+    return file.is_file() and _MARK not in file.read_text("utf-8", "replace")
 
 
 def refuse_foreign(root: Path) -> None:
