@@ -129,6 +129,21 @@ def test_what_deploy_toml_names_travels_although_it_looks_like_a_secret(
     assert {left.path for left in tree.left_out} >= {".env", "both.pem", "d.jks"}
 
 
+def test_a_pattern_lets_out_no_more_than_it_says(tmp_path: Path) -> None:
+    git(tmp_path, "init", "--quiet")
+    near = ["a/server.pem", "b/.hidden/ca.pem"]
+    far = ["a/ca/server.pem", "a/.ca.pem", "a/.env.live", "a/.env", ".env.live"]
+    databases = ["a/dev.db", "live.db", "a/.env.db"]
+    write(tmp_path, **dict.fromkeys([*near, *far, *databases], KEY))
+    patterns = ["a/*", "*.pem", "*.db", "a/*.db", ".env*", "a/.env*", "b/.hidden/*.pem"]
+    assert [entry.path for entry in read_tree(tmp_path, patterns).entries] == near
+
+
+def test_no_env_file_of_any_folder_comes_into_the_image() -> None:
+    template = Path(__file__).parents[1] / "template"
+    assert "**/.env*" in (template / ".dockerignore").read_text().splitlines()
+
+
 def test_a_pointer_of_git_lfs_is_no_file(root: Path) -> None:
     pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 1\n"
     write(root, **{"logo.png": pointer, "notes.md": f"It reads:\n{pointer}"})

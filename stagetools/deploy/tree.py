@@ -108,12 +108,12 @@ class Manifest:
 def read_tree(root: Path, upload: Sequence[str] = ()) -> Manifest:
     """The manifest of what git would track below `root`, a repository or not yet one.
 
-    `upload` are patterns of paths that travel although they look like secrets.
+    `upload` are patterns of paths that travel although they look like secrets. A `*` stops at
+    `/` and takes no name that begins with a dot.
     """
     entries, left_out = [], []
     for path, tracked in dict(_listed(root)).items():
-        wanted = any(fnmatchcase(path, pattern) for pattern in upload)
-        found = _look_at(root, path, tracked, wanted)
+        found = _look_at(root, path, tracked, _is_wanted(path, tracked, upload))
         if isinstance(found, LeftOut):
             left_out.append(found)
         elif found:
@@ -253,9 +253,29 @@ def _look_at(
         ) from None
 
 
+def _is_wanted(path: str, tracked: bool, upload: Sequence[str]) -> bool:
+    """Whether a pattern lets the path out; a secret or a database only where it spells all of it."""
+    if path in upload:
+        return True
+    is_loose = _is_secret(path) or (_DATABASE.search(path) and not tracked)
+    return not is_loose and any(_fits(path, pattern) for pattern in upload)
+
+
+def _fits(path: str, pattern: str) -> bool:
+    names, parts = path.split("/"), pattern.split("/")
+    return len(names) == len(parts) and all(
+        fnmatchcase(name, part) and (part[:1] == "." or name[:1] != ".")
+        for name, part in zip(names, parts, strict=True)
+    )
+
+
+def _is_secret(path: str) -> bool:
+    return bool(_SECRETS.search(path)) and not _BUT.search(path)
+
+
 def _kept_back(path: str, tracked: bool) -> str:
     """Why a path never travels, by its name alone; or nothing."""
-    if _SECRETS.search(path) and not _BUT.search(path):
+    if _is_secret(path):
         return "secrets: inv env.set gives them to the server"
     if _BUNDLE.search(path):
         return "it contains a private key"
