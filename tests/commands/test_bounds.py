@@ -185,6 +185,7 @@ def test_backups_move_while_a_drill_reads_them_and_none_of_its_locks_comes(
 
 def between(site: Machine, layout, sent: bytes, meanwhile) -> tuple[int, bytes, bytes]:
     """Push a tar file; in the midst of it, `meanwhile` is called."""
+    (site.at(layout.media_dir) / "had").write_text("there")
     words = ["sh", "-c", site.text(repository.push(layout, at_most=10**6))]
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     with subprocess.Popen(words, env=site.environment, **pipes) as push:
@@ -216,7 +217,6 @@ def joining(*names: str) -> bytes:
 def test_no_list_that_a_container_writes_removes_or_takes_what_lies_outside(
     site, layout
 ) -> None:
-    (site.at(layout.media_dir) / "had").write_text("there")
     kept = site.at(layout.backups_dir) / "before-1.sqlite3"
     kept.write_text("rows")
     up = "../../../../"
@@ -234,10 +234,44 @@ def test_no_list_that_a_container_writes_removes_or_takes_what_lies_outside(
 
 
 def test_what_the_site_writes_meanwhile_is_not_counted_as_added(site, layout) -> None:
-    (site.at(layout.media_dir) / "had").write_text("there")
     more = site.at(layout.media_dir) / "more"
     code, out, errors = between(site, layout, joining("a", "b/c"), more.touch)
     assert (code, out) == (0, b"uploads=2\n"), errors
+
+
+def test_no_drill_or_backup_waits_for_files_that_come(site, layout) -> None:
+    def others() -> None:
+        for lock in ("lock", "drilling"):
+            with (site.at(layout.vault_dir) / lock).open("a") as free:
+                fcntl.flock(free, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    code, _, errors = between(site, layout, joining("a"), others)
+    assert code == 0, errors
+
+
+def test_two_that_add_files_do_not_meet(site, layout) -> None:
+    command = repository.push(layout, at_most=10**6)
+    script = site.at(setup.script_path(layout))
+    script.write_text(script.read_text().replace("--wait 60 9", "--wait 0 9"))
+    with (site.at(layout.vault_dir) / "adding").open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        done = site.attempt(command, joining("a"))
+    assert b"Other files are being added" in done.stderr
+    assert not (site.at(layout.media_dir) / "a").exists()
+
+
+def test_files_are_measured_by_the_disk_on_which_the_uploads_are(site, layout) -> None:
+    media = site.at(layout.media_dir)
+    free = (DISK.reserve + 10**6) // 1024
+    other = f"printf 'head\\nfs 99999999 0 {free} 1%% /\\n'"
+    none = "printf 'head\\nfs 99999999 0 0 1%% /\\n'"
+    site.program("df", f'case "$*" in *{media}) {other} ;; *) {none} ;; esac')
+    large = repository.push(layout, at_most=10**7, total=10**6 + 1024)
+    refused = site.attempt(large, joining("a"))
+    assert b"and the disk of the uploads has room for" in refused.stderr
+    assert not (media / "a").exists()
+    fits = repository.push(layout, at_most=10**7, total=5)
+    assert site.attempt(fits, joining("a")).stdout == b"uploads=1\n"
 
 
 # --- what the site's own database may take ------------------------------------------------------

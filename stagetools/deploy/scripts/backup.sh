@@ -9,7 +9,7 @@
 #   dump ID           a backup as a tar file
 #   take RELEASE FROM a database directory for that release: from a backup, a kept copy, `-`, or `clone`
 #   uploads ID        bring back what `media` lacks of a backup's
-#   push BYTES        the same of a tar file on standard input
+#   push BYTES TOTAL  the same of a tar file on standard input, whose files have so many bytes
 #   fetch             on a server in place of a lost one: the newest backup of those elsewhere
 #   revive RELEASE ID there, once that release is built: the database, where `data` is
 #   count             what the live database and the uploads are, for whoever is to clone them
@@ -29,6 +29,7 @@ cd / # wherever root may be: the account cannot go there
 vault=$home/vault inside=$home/vault/inside key=$home/vault/key given='' image='' data='' release=''
 # What two of these have to do at the same time, each has of its own: see `drill`.
 note=$vault/stopped reader=$name-backup guarded='now sent'
+disk=$home # what is written is on it; uploads may be on another
 engine='' # of a database of the project's own, which has no file here and is in no backup
 last='' # a name that ends a tar file which may be cut off
 
@@ -78,10 +79,10 @@ tersely() {
 # --- the disk -----------------------------------------------------------------------------------
 
 # Bytes that may be written: what is free, but for a part that the sites need meanwhile.
-room() { df -Pk "$home" | awk -v less="$spare" 'NR == 2 {left = $4 * 1024 - less; printf "%.0f", (left > 0 ? left : 0)}'; }
+room() { df -Pk "$disk" | awk -v less="$spare" 'NR == 2 {left = $4 * 1024 - less; printf "%.0f", (left > 0 ? left : 0)}'; }
 
 is_room() { # for files, too; some file systems do not count them
-  test "$(room)" -gt 0 && ! df -Pi "$home" | awk 'NR == 2 {few = $2 > 0 && $4 < 20000} END {exit !few}'
+  test "$(room)" -gt 0 && ! df -Pi "$disk" | awk 'NR == 2 {few = $2 > 0 && $4 < 20000} END {exit !few}'
 }
 
 # Pass on what comes: so many bytes at the most, only while the disk has room, and only while
@@ -692,19 +693,30 @@ of_moment() {
 # before one gets its name: half a file, which a full disk leaves, would be there the next time.
 uploads() {
   alone 60
+  alone_adding
   open_repository
-  from=$(repository dump "$1" now/about | sed -n 's/^media=//p') to=$(readlink -f "$media")
+  from=$(repository dump "$1" now/about | sed -n 's/^media=//p')
   test -n "$from" || fail "The backup $(short "$1") cannot be read."
   add restored "The uploads of the backup $(short "$1") could not be brought back" "$(room)" \
     repository dump --archive tar "$1" "$from"
 }
 
-# The same with a tar file on standard input, of so many bytes at the most.
+# The same with a tar file on standard input, of so many bytes at the most. That may come for hours,
+# in which nobody waits for it: a drill reads, and another backup is read.
 push() {
-  alone 60
-  from='' to=$(readlink -f "$media") most=$(room) last=.tmp/whole
+  note=$vault/stopped.push
+  alone_adding
+  from='' most=$(room) last=.tmp/whole
+  test "$2" -le "$most" || fail "The files have $2 bytes, and the disk of the uploads has room for $most."
   test "$1" -gt "$most" || most=$1
   add pushed "The files could not be added to the uploads" "$most" cat
+}
+
+alone_adding() {
+  exec 9>>"$adding"
+  flock --wait 60 9 || fail "Other files are being added to the uploads right now: try again when it is over."
+  to=$(readlink -f "$media")
+  disk=$to
 }
 
 add() { # NAME COMPLAINT BYTES COMMAND…: what the command prints, a tar file with all below `from`

@@ -39,7 +39,7 @@ replica=$stages/$name/replica
 test ! -d "$replica" || sh -euc "$away" away "$replica" "$home/replica" "$name" "$name" "$project-replica"
 # A backup or a drill that somebody has begun by hand ends before the account goes that makes it; no
 # image goes while a container of it reads.
-for lock in lock sending drilling; do
+for lock in lock sending drilling adding; do
   test ! -e "$home/vault/$lock" || flock --wait 60 "$home/vault/$lock" true || true
 done
 docker rm --force "$name-drill" "$name-backup" >/dev/null 2>&1 || true

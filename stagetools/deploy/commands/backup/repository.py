@@ -103,9 +103,12 @@ def uploads(layout: Layout, backup: str) -> Command:
 
 
 @named
-def push(layout: Layout, *, at_most: int) -> Command:
-    """Add what the uploads lack of the tar file on standard input; print how many."""
-    return prints(loosely(_asked(layout, "push", at_most)), "uploads=0")
+def push(layout: Layout, *, at_most: int, total: int = 0) -> Command:
+    """Add what the uploads lack of the tar file on standard input; print how many.
+
+    It is refused where its files, `total` bytes, are more than the disk of the uploads has room for.
+    """
+    return prints(loosely(_asked(layout, "push", at_most, total)), "uploads=0")
 
 
 @named

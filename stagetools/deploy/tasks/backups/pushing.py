@@ -13,7 +13,6 @@ from pathlib import Path
 from stagetools.deploy.commands.backup import repository
 from stagetools.deploy.limits import DISK
 from stagetools.deploy.outcome import Outcome, changed, counted, size, unchanged
-from stagetools.deploy.steps import preflight
 from stagetools.deploy.tasks.backups import backing_up
 from stagetools.deploy.tasks.relaunch import look_at_serving
 from stagetools.deploy.tasks.session import Session, locked
@@ -98,8 +97,7 @@ def push(session: Session, directory: str, *, wait: float = 0) -> None:
     backing_up.set_up(session)  # the server's script for uploads is a part of them
     with locked(session, "adds uploads", wait=wait) as held:
         ours = session.under(held)
-        free = look_at_serving(ours).disk_free
-        preflight.refuse_too_small_a_disk(ours, free, total, "the files")
+        look_at_serving(ours)
         with session.terminal.step("Push") as step:
             step.end(_send(ours, Tar(folder, names), total))
     if links:
@@ -110,7 +108,8 @@ def _send(session: Session, tar: Tar, total: int) -> Outcome:
     many = len(tar.names)
     at_most = DISK.at_most(total, many)
     try:
-        said = session.run(repository.push(session.layout, at_most=at_most), stdin=tar)
+        pushes = repository.push(session.layout, at_most=at_most, total=total)
+        said = session.run(pushes, stdin=tar)
     except CommandFailed as error:
         raise _not_sent(tar.wrong or _last(error)) from error
     added = int(said.rpartition("uploads=")[2])
