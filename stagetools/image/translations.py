@@ -4,6 +4,8 @@ As `compilemessages` does, without gettext's program `msgfmt`, which no image ha
 that is there stays. The format: gnu.org/software/gettext/manual, "The Format of GNU MO Files".
 """
 
+import gettext
+import io
 import re
 import struct
 from pathlib import Path
@@ -19,9 +21,14 @@ def compile_all(root: Path) -> list[str]:
         if made.exists() or "node_modules" in source.parts:
             continue
         try:
-            made.write_bytes(compiled(source.read_bytes()))
-        except ValueError:
+            content = compiled(source.read_bytes())
+            gettext.GNUTranslations(io.BytesIO(content))
+        except (
+            Exception
+        ):  # whatever it is, each page of that language would end with it
             broken.append(str(source.relative_to(root)))
+            continue
+        made.write_bytes(content)
     return broken
 
 

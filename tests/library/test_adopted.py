@@ -391,3 +391,22 @@ def test_a_compiled_catalogue_stays_and_one_that_cannot_be_read_is_named(
     broken = translations.compile_all(tmp_path)
     assert broken == [os.path.relpath(folder / "djangojs.po", tmp_path)]
     assert (folder / "django.mo").read_text() == "theirs"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        r"Plural-Forms: nplurals=INTEGER; plural=EXPRESSION;\n",  # as makemessages leaves it
+        r"Content-Type: text/plain; charset=CHARSET\n",
+        "",  # and so read as ASCII
+    ],
+)
+def test_a_catalogue_that_would_end_each_page_is_named_and_not_compiled(
+    tmp_path: Path, header: str
+) -> None:
+    folder = tmp_path / "locale/de/LC_MESSAGES"
+    folder.mkdir(parents=True)
+    text = f'msgid ""\nmsgstr "{header}"\n\nmsgid "a"\nmsgstr "ä"\n'
+    (folder / "django.po").write_text(text)
+    assert translations.compile_all(tmp_path) == ["locale/de/LC_MESSAGES/django.po"]
+    assert not (folder / "django.mo").exists()
