@@ -120,6 +120,24 @@ def test_backups_and_their_key_do_not_wait_for_a_certificate(desk, ready) -> Non
     assert "inv backup --key prints it." in early.output.getvalue()
 
 
+@pytest.mark.parametrize("changed", [True, False])
+def test_a_replica_does_not_wait_for_a_certificate_either(
+    desk, deployed, changed: bool
+) -> None:
+    said = {"proxy.visit": failure("tls\n")}
+    late = desk(replace(deployed, uncertified=("shop.test",)), said=said)
+    config = replace(late.config, replica=Replica(url="file:///mnt/copy"))
+    late.session = replace(late.session, config=replace(config, tls="internal"))
+    if not changed:
+        record = replace(deployed.record, fingerprint=late.fingerprint())
+        late.facts = replace(late.facts, record=record)
+    deploy(late, "^Visit: shop.test does not answer over https")
+    assert late.steps[-2:] == ["✗ Visit", "Replica"]
+    late.world.script["backup.replica.install"] = failure("no room\n")
+    deploy(late, "^Replica: it could not be set up. Visit: shop.test does not answer")
+    assert "Read the last lines below" in late.error.remedy
+
+
 def test_a_proxy_that_is_missing_is_made(desk, ready) -> None:
     missing = desk(replace(ready, proxy_runs=False))
     ran = deploy(missing)

@@ -34,6 +34,7 @@ from stagetools.deploy.tasks.session import (
     open_session,
 )
 from stagetools.deploy.tree import Manifest, read_tree
+from stagetools.errors import ConnectionFailed, LockLost, StageError
 
 __all__ = ["Deploy", "deploy"]
 
@@ -117,9 +118,7 @@ class Deploy(OnCopy):
     def run(self) -> None:
         """Every step in its order."""
         if self.nothing_changed():
-            self.keep_backups()
-            self.keep_domains()
-            self.keep_replica()
+            self.keep_all()
             return
         self.refuse_elsewhere()
         preflight.refuse_taken_domains(self.session, self.facts)
@@ -131,14 +130,32 @@ class Deploy(OnCopy):
             self.step("Upload", self.upload)
             self.step("Build", self.build)
             self.serve()
-        self.keep_backups()  # before what fails while a domain has no certificate yet
-        self.keep_domains()
-        self.keep_replica()  # after it: a new place refuses until it knows the site's key
+        self.keep_all()
 
     def refuse_elsewhere(self) -> None:
         """A first deploy begins with an empty database: see that there is no other one."""
         if self.is_first:
             elsewhere.refuse_empty_beside(self.root / "deploy.toml", self.session)
+
+    def keep_all(self) -> None:
+        """What the site needs besides: a domain that does not answer keeps none from it."""
+        self.keep_backups()  # before what fails while a domain has no certificate yet
+        try:
+            self.keep_domains()
+        except (ConnectionFailed, LockLost):
+            raise
+        except StageError as silent:
+            self.keep_replica_too(silent)
+            raise
+        self.keep_replica()  # after it: a new place refuses until it knows the site's key
+
+    def keep_replica_too(self, silent: StageError) -> None:
+        """Where that fails as well, its error names the other one."""
+        try:
+            self.keep_replica()
+        except StageError as error:
+            error.what = f"{error.what} {silent.what}"
+            raise
 
     def keep_backups(self) -> None:
         """Set them up as deploy.toml says; the site serves, and does not wait for that."""
