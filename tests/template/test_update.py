@@ -11,6 +11,7 @@ from pathlib import Path
 
 import copier
 import pytest
+from jinja2 import Template
 
 from tests.template.conftest import copy_of_template, git
 from tests.template.history import (
@@ -24,6 +25,7 @@ from tests.template.history import (
     render,
     update,
 )
+from tests.template.matrix import ROOT
 
 pytestmark = pytest.mark.slow
 RELEASED = released()
@@ -395,7 +397,7 @@ def edit(path: Path) -> None:
 
 
 def last_line(path: Path) -> str:
-    return ([""] + path.read_text().splitlines())[-1]
+    return ["", *path.read_text().splitlines()][-1]
 
 
 BINARY = (".png", ".jpg", ".ico", ".woff2", ".gz")
@@ -439,7 +441,9 @@ def named_in(project: Path) -> dict[str, set[str]]:
             words += re.findall(r"stagetools(?:[./]\w+)+(?!: )\b", text)
             for module, alias in imported_in(text) if name.endswith(".py") else ():
                 path = module_of(project, f"{module}.{alias}")
-                if path and path == module_of(project, module):  # so it is no module itself
+                if path and path == module_of(
+                    project, module
+                ):  # so it is no module itself
                     found.setdefault(path, set()).add(alias)
         for word in words:
             if path := module_of(project, word):
@@ -480,7 +484,9 @@ def test_what_the_files_of_a_released_version_call_by_name_is_there(
             continue
         new = rendered(history, "HEAD", **answers)
         named = named_in(old)
-        assert f"{LIBRARY}probe.py" in named  # by a client of that version, of any image
+        assert (
+            f"{LIBRARY}probe.py" in named
+        )  # by a client of that version, of any image
         assert named.keys() <= CALLED_BY_NAME
         for path, words in named.items():
             text = (new / path).read_text()
@@ -507,7 +513,9 @@ def test_an_edit_in_every_rendered_file_is_kept_and_the_old_layout_is_gone(
     assert not [name for name in edited if MINE.encode() not in kept.get(name, b"")]
     # a file that ends otherwise now has the line beside the template's, and git says so
     met = {name for name in edited if is_marked(kept[name].decode())}
-    ends = {name for name in edited if last_line(before / name) != last_line(after / name)}
+    ends = {
+        name for name in edited if last_line(before / name) != last_line(after / name)
+    }
     assert met <= ends
     library = {name for name in kept if name.startswith(LIBRARY)}
     assert library == {name for name in files(after) if name.startswith(LIBRARY)}
@@ -531,6 +539,25 @@ def test_a_deploy_toml_that_was_filled_in_has_no_conflict(history, rendered):
     commit_all(project, "Where it is deployed")
     update(project, "HEAD")
     assert path.read_text() == mine
+
+
+@pytest.mark.parametrize("version", SAME_MAJOR, ids=lambda version: version.name)
+def test_a_file_of_requirements_that_was_named_meets_no_line_of_ours(tmp_path, version):
+    """Below the words that ask for it; merged as Copier merges, without a whole project."""
+    name = "stagetools_project/requirements.txt"
+    path = f"template/{name}.jinja"
+    if path not in git(ROOT, "ls-tree", "-r", "--name-only", version.commit):
+        pytest.skip("there was no adoption")
+    then = Template(git(ROOT, "show", f"{version.commit}:{path}")).render(django="5.2")
+    now = Template((ROOT / path).read_text()).render(django="5.2")
+    asked, mine = "# name the file here: ", "-r ../requirements/production.txt\n"
+    head, words, tail = then.partition(f"{asked}{mine}")
+    texts = (f"{head}{words}{mine}{tail}", then, now)
+    files = [tmp_path / word for word in ("mine", "then", "now")]
+    for file, text in zip(files, texts, strict=True):
+        file.write_text(text)
+    merged = git(tmp_path, "merge-file", "--stdout", *map(str, files))
+    assert merged == now.replace(words, words + mine)
 
 
 def test_a_short_name_that_a_released_version_took_is_kept(history, rendered):
