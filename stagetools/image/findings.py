@@ -170,7 +170,7 @@ def _unused_wsgi(root: Path, application: str) -> Iterator[Finding]:
 
 
 def _unusual(root: Path, file: Path) -> Iterator[Finding]:
-    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+    for node in ast.parse(file.read_text(encoding="utf-8-sig")).body:
         if not _is_usual(node):
             yield (
                 f"{file.relative_to(root)}:{node.lineno} does more than start Django, and a"

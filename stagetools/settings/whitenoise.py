@@ -26,7 +26,14 @@ def _is_made_of_it(name: str) -> bool:
     text = _source(module)
     if _WHITENOISE not in text:
         return False
-    classes = [node for node in ast.parse(text).body if isinstance(node, ast.ClassDef)]
+    try:
+        body = ast.parse(text).body
+    except (
+        SyntaxError,
+        ValueError,
+    ):  # Django says it in its own words, when it imports the class
+        return False
+    classes = [node for node in body if isinstance(node, ast.ClassDef)]
     return any(
         node.name == wanted
         and any(ast.unparse(b).endswith(_WHITENOISE) for b in node.bases)
@@ -44,4 +51,4 @@ def _source(module: str) -> str:
         folders, origin = spec.submodule_search_locations, spec.origin
     if not origin or not origin.endswith(".py"):
         return ""
-    return Path(origin).read_text(encoding="utf-8", errors="replace")
+    return Path(origin).read_text(encoding="utf-8-sig", errors="replace")

@@ -77,7 +77,7 @@ PICTURES = settings.STATIC_ROOT / "pictures"
 urlpatterns = [path("", lambda request: render(request, "page.html"))]
 """,
     "theirs/wsgi.py": """\
-import os
+\ufeffimport os
 from django.core.wsgi import get_wsgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "theirs.settings")
 application = get_wsgi_application()

@@ -66,6 +66,22 @@ def test_settings_that_say_nothing_get_all_of_ours(wrap):
     assert settings["EMAIL_HOST"] == "ours.example"
 
 
+@pytest.mark.parametrize(
+    ("text", "is_made_of_it"),
+    [
+        ("\ufeffclass Files(WhiteNoiseMiddleware): pass\n", True),
+        ("class Files(WhiteNoiseMiddleware) pass\n", False),  # Django says it better
+    ],
+)
+def test_a_middlewares_source_is_read_as_python_reads_it(
+    wrap, tmp_path, monkeypatch, text, is_made_of_it
+):
+    (tmp_path / "marked.py").write_text(text, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    settings = wrap(MIDDLEWARE=["marked.Files"])
+    assert ("STAGETOOLS_WHITENOISE" in settings) is is_made_of_it
+
+
 def test_uploads_elsewhere_stay_there_and_are_not_served_here(wrap):
     for own in (
         {"STORAGES": {"default": {"BACKEND": S3}}},
