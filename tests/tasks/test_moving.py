@@ -12,6 +12,7 @@ import yaml
 
 from stagetools.deploy.console.terminal import Terminal
 from stagetools.deploy.facts import Record
+from stagetools.deploy.replicas import Replica
 from stagetools.deploy.steps import lock
 from stagetools.deploy.tasks import pipeline
 from stagetools.deploy.tasks.backups import arrival, before, elsewhere, moving
@@ -113,6 +114,15 @@ def test_the_old_one_serves_nobody_before_the_new_one_serves(move) -> None:
     said = made.new.output.getvalue()
     assert "visitors waited for" in said
     assert "Now give shop.test the address 198.51.100.9 in DNS." in said
+
+
+def test_its_replica_does_not_wait_for_a_certificate(move) -> None:
+    made = move(new={"proxy.visit": failure("tls\n")})
+    new = made.new.session
+    replica = Replica(url="file:///mnt/copy")
+    made.new.session = replace(new, config=replace(new.config, replica=replica))
+    assert made.fails().what.startswith("Visit: shop.test does not answer")
+    assert made.new.steps[-2:] == ["✗ Visit", "Replica"]
 
 
 def test_only_uploads_that_are_missing_are_sent(move) -> None:

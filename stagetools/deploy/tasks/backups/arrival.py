@@ -69,10 +69,12 @@ class Move(pipeline.Deploy):
                 self.finish()
             else:
                 self.look_and_move()
-        self.keep_backups()
-        self.step("Visit", self.visit)
-        self.keep_replica()
+        self.keep_all()
         self._say_what_comes_next()
+
+    def keep_domains(self) -> None:
+        """Visit each: none of them has been here."""
+        self.step("Visit", self.visit)
 
     def look_again(self) -> None:
         """While somebody was asked, another move may have begun, or ended."""
