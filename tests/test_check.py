@@ -337,10 +337,102 @@ def test_a_pin_in_an_included_file_is_found(write):
     assert problem.what.startswith("requirements/base.txt asks for django==4.2;")
 
 
-def test_an_image_that_has_git_installs_from_it(write):
-    image = "RUN apt-get install -qq -y git gcc\n"
+@pytest.mark.parametrize(
+    ("image", "has_git"),
+    [
+        ("RUN apt-get install -qq -y git gcc\n", True),
+        ("RUN apt-get update \\\n && apt-get install -y \\\n  gcc git\n", True),
+        ("RUN apt-get install -y gcc \\\n  # to fetch\n  git \\\n", True),
+        ('RUN ["apt-get", "install", "-y", "git"]\n', True),
+        ("RUN apt-get install -y gcc \\\n && git --version\n", False),
+        ("RUN pip install \\\n  git+https://a.b/c\n", False),
+    ],
+)
+def test_an_image_that_has_git_installs_from_it(write, image, has_git):
     root = write({"requirements.txt": "git+https://a.b/c\n", "Dockerfile": image})
-    assert not list(needs.problems(root))
+    assert (not list(needs.problems(root))) is has_git
+
+
+LOCK = """\
+[[package]]
+name = "shop"
+version = "1"
+source = {{ virtual = "." }}
+dependencies = [{{ name = "a", extra = ["fast"] }}]
+[package.optional-dependencies]
+docs = [{{ name = "of-an-extra" }}]
+[package.dev-dependencies]
+{groups}
+[[package]]
+name = "a"
+version = "1"
+source = {{ registry = "https://pypi.org/simple" }}
+dependencies = [{{ name = "shop" }}]
+[package.optional-dependencies]
+fast = [{{ name = "deep" }}]
+slow = [{{ name = "deeper" }}]
+[[package]]
+name = "{name}"
+source = {{ git = "https://github.com/a/b" }}
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "groups", "default", "is_in_it"),
+    [
+        ("b", 'dev = [{ name = "b" }]', "", False),
+        ("b", 'lint = [{ name = "b" }]', "", False),
+        ("b", 'lint = [{ name = "b" }]', 'default-groups = ["dev", "lint"]', True),
+        ("b", 'lint = [{ name = "b" }]', 'default-groups = "all"', True),
+        ("b", 'dev = [{ name = "b" }]', 'default-groups = "all"', False),
+        ("deep", 'dev = [{ name = "deep" }]', "", True),
+        ("deeper", "", "", False),
+        ("of-an-extra", "", "", False),
+    ],
+)
+def test_what_is_locked_for_developers_alone_is_not_in_the_image(
+    write, name, groups, default, is_in_it
+):
+    lock = LOCK.format(name=name, groups=groups)
+    root = write({"uv.lock": lock, "pyproject.toml": f"[tool.uv]\n{default}\n"})
+    assert bool(list(needs.problems(root))) is is_in_it
+
+
+IMAGE = """\
+FROM python:3.13-slim AS dependencies
+{}
+RUN uv pip install -r requirements.txt
+COPY libs libs/
+COPY . .
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "copy", "is_there"),
+    [
+        ("./libs/money", "COPY libs libs/", True),
+        ("./libs/money", "COPY --link lib[s]/ \\\n  ./libs/", True),
+        ("-e ./libs/money[a]", 'COPY ["libs", "libs/"]', True),
+        ("money @ file:libs/money", "COPY ./libs ./libs", True),
+        ("money @ file:///app/libs/money ; a < '1'", "COPY libs libs", True),
+        ("money @ file:///opt/money", "COPY libs/money /opt/money", True),
+        ("./libs/money", "COPY . .", True),
+        ("-e .", "COPY . .", True),
+        ("./libs/money", "", False),
+        ("./libs/money", "# COPY libs libs/", False),
+        ("./libs/money", "COPY --from=base /other libs", True),
+        ("./libs/money", "COPY --from=base /libs /libs other", False),
+        ("./libs/money", "COPY --from=base . /app", False),
+        ("./libs/money", "COPY pyproject.tom[l] requirement[s]*.txt ./", False),
+        ("-e .", "COPY libs libs/", False),
+    ],
+)
+def test_a_folder_that_the_dockerfile_copies_first_is_there(
+    write, line, copy, is_there
+):
+    """As the remedy of its own problem says; a COPY after the packages is too late."""
+    files = {"requirements.txt": f"{line}\n", "Dockerfile": IMAGE.format(copy)}
+    assert (not list(needs.problems(write(files)))) is is_there
 
 
 @pytest.mark.parametrize(

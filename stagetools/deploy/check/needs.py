@@ -8,11 +8,10 @@ installs, what `inv` needs, and what the project's tests need; with `groups`, wh
 import os
 import re
 import sys
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+from stagetools.deploy.check.image import has_folder, has_git, locked
 from stagetools.deploy.check.project import Problem, pyproject, text
 
 __all__ = [
@@ -170,7 +169,6 @@ _OF_A_FOLDER = re.compile(
     r"^(?:-e|--editable)\s+(?!git\+)\S+|^\.{1,2}/\S*|^\.(?:\[\S*)? *$|^[^#\n]*@ *file:\S+",
     re.MULTILINE,
 )
-_HAS_GIT = re.compile(r"install[^\n]*\bgit\b")
 
 
 def problems(root: Path) -> Iterator[Problem]:
@@ -181,9 +179,7 @@ def problems(root: Path) -> Iterator[Problem]:
             _how_to_declare(root),
         )
     for path, content in _requirements(root).items():
-        yield from _problems_of(
-            path, content, _HAS_GIT.search(text(root / "Dockerfile"))
-        )
+        yield from _problems_of(root, path, content)
     yield from _problems_of_lock(root)
 
 
@@ -222,20 +218,22 @@ def _requirements(root: Path) -> dict[str, str]:
     return found
 
 
-def _problems_of(path: str, content: str, has_git: Any) -> Iterator[Problem]:
+def _problems_of(root: Path, path: str, content: str) -> Iterator[Problem]:
     pinned = _PINNED.search(content)
     if pinned and (int(pinned[1]), int(pinned[2])) < _OLDEST:
         yield Problem(
             f"{path} asks for {pinned[0]}; 5.2 is the oldest that is supported",
             "follow the release notes from one version to the next, then ask for 5.2",
         )
-    for found in () if has_git else _OF_GIT.findall(content):
+    for found in () if has_git(root) else _OF_GIT.findall(content):
         yield Problem(
             f"{path} asks for {found.strip()}, and the image has no git",
             "name an archive: NAME @ https://github.com/OWNER/NAME/archive/TAG.tar.gz; or"
             " install git in the Dockerfile, in the stage `dependencies`",
         )
     for found in _OF_A_FOLDER.findall(content):
+        if has_folder(root, _place(found)):
+            continue
         yield Problem(
             f"{path} asks for {found.strip()}: a folder that is not there yet when the"
             " image installs packages",
@@ -244,22 +242,22 @@ def _problems_of(path: str, content: str, has_git: Any) -> Iterator[Problem]:
         )
 
 
+def _place(line: str) -> str:
+    """The path alone, of a line of requirements."""
+    place = re.sub(r"^(?:(?:-e|--editable)\s+)?(?:[^/]*@ *)?", "", line.strip())
+    return re.split(r"[\[;#\s]", place)[0]
+
+
 def _problems_of_lock(root: Path) -> Iterator[Problem]:
-    try:
-        packages = tomllib.loads(text(root / "uv.lock")).get("package", [])
-    except tomllib.TOMLDecodeError:
-        return
-    for package in packages:
+    for package in locked(root):
         name, version = package.get("name", ""), str(package.get("version", ""))
-        locked = re.match(r"(\d+)\.(\d+)", version)
-        if name == "django" and locked and (int(locked[1]), int(locked[2])) < _OLDEST:
+        parts = re.match(r"(\d+)\.(\d+)", version)
+        if name == "django" and parts and (int(parts[1]), int(parts[2])) < _OLDEST:
             yield Problem(
                 f"uv.lock has django {version}; 5.2 is the oldest that is supported",
                 "follow the release notes from one version to the next, then ask for 5.2",
             )
-        if "git" in package.get("source", {}) and not _HAS_GIT.search(
-            text(root / "Dockerfile")
-        ):
+        if "git" in package.get("source", {}) and not has_git(root):
             yield Problem(
                 f"uv.lock has {name} from a git repository, and the image has no git",
                 'name an archive in pyproject.toml: { url = "https://…/TAG.tar.gz" }; or'
