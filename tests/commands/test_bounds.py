@@ -444,6 +444,62 @@ def test_while_a_drill_reads_others_are_made_and_restored_and_none_is_removed(
     assert "--repo repository forget" in " ".join(site.said[before:])
 
 
+def test_what_is_made_while_a_drill_ends_is_sent_though_it_found_damage(
+    site, layout
+) -> None:
+    """It was told so: the drill had the lock by which one sends."""
+    at = set_up(site, layout, to="sftp:keeper@host:/there")
+    site.program("restic", KEPT % ("5c" * 32) + RESTIC)
+    site.run(repository.make(layout))
+    vault = site.at(layout.vault_dir)
+    site.program(
+        "rm",
+        f"""grep -q ^ended= {vault}/drill.state && test "$*" = "-rf drill" && : >{vault}/unsent
+        exec {shutil.which("rm")} "$@\"""",
+    )
+    broken = KEPT.replace("done ;;", "done; exit 1 ;;")
+    site.program("restic", broken % ("5c" * 32) + RESTIC)
+    done = site.attempt(repository.drill(layout))
+    assert b"the repository in sftp:keeper@host:/there is damaged" in done.stderr
+    assert (done.returncode, len(copies(site))) == (1, 2)
+    assert not (vault / "unsent").exists()
+    (trouble,) = steps.watch(at).troubles()
+    assert trouble.startswith("the last drill failed: ")
+
+
+def test_a_drill_of_a_site_that_has_moved_meanwhile_sends_nothing(site, layout) -> None:
+    set_up(site, layout, to="sftp:keeper@host:/there")
+    (site.at(layout.vault_dir) / "unsent").touch()
+    site.at(layout.current).unlink()
+    site.at(layout.current).symlink_to("run/moved.sock")
+    words = ["sh", site.at(setup.script_path(layout)), "unsent", "1"]
+    done = subprocess.run(words, env=site.environment, capture_output=True, check=False)
+    assert (done.returncode, copies(site)) == (1, [])
+
+
+def test_no_note_is_left_by_whoever_came_after_the_last_look(site, layout) -> None:
+    set_up(site, layout, to="sftp:keeper@host:/there")
+    functions = site.at(setup.script_path(layout)).read_text().split("what=$1")[0]
+    late = """
+    send_all() { echo sent; test -e "$vault/late" || late=yes; }
+    flock() { # the other one has it in the last moment in which it is taken
+      test "$late" = "" || { late='' && : >"$vault/late" && : >"$vault/unsent"; }
+      command flock "$@"
+    }
+    late='' && : >"$vault/unsent"
+    exec 5>>"$vault/sending"
+    flock --nonblock 5
+    send_unsent
+    command flock --nonblock "$vault/sending" echo free
+    """
+    done = subprocess.run(
+        ["sh", "-c", f"{functions}\n{late}"],
+        env=site.environment, capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.stdout.split() == [b"sent", b"sent", b"free"], done.stderr
+    assert not (site.at(layout.vault_dir) / "unsent").exists()
+
+
 def test_a_lost_site_comes_to_no_server_without_room_for_it(site, layout) -> None:
     at = set_up(site, layout, to=str(site.root / "elsewhere"))
     site.at(layout.current).unlink()

@@ -5,6 +5,7 @@
 #   make KIND [SECONDS [later]]  one point in time: the database, the uploads, the environment;
 #                     the next one that is made without `later` sends it elsewhere as well
 #   drill             read the latest one as if it were restored, and compare
+#   unsent STATUS     what `drill` becomes: send what was made while it read elsewhere
 #   list, watch, key  what is there, how it stands, what opens it
 #   dump ID           a backup as a tar file
 #   take RELEASE FROM a database directory for that release: from a backup, a kept copy, `-`, or `clone`
@@ -183,6 +184,11 @@ begin() {
 }
 
 end() {
+  close "$1"
+  exit "$1"
+}
+
+close() {
   trap - EXIT
   ended=$(date +%s)
   if test "$1" = 0; then good=$ended said=''; else said=${said:-it ended with exit status $1}; fi
@@ -190,7 +196,6 @@ end() {
   # shellcheck disable=SC2086 # words
   inside rm -rf $guarded # what the lock guards
   test "$1" = 0 || test -z "${STAGETOOLS_TIMER:-}" || mail "$state" || true
-  exit "$1"
 }
 
 # The backup is made, and another one may be by the time that this is sent: that one's are the
@@ -230,8 +235,10 @@ inv status says how the backups stand." >/dev/null 2>&1
 
 # --- the site -----------------------------------------------------------------------------------
 
+has_moved() { test "$(readlink "$site/current.sock" || true)" = run/moved.sock; }
+
 stays() { # what is here is an old database once the site has moved, and its backups are elsewhere
-  test "$(readlink "$site/current.sock" || true)" != run/moved.sock ||
+  ! has_moved ||
     fail "$name has moved to $(sed -n 's/^to=//p' "$site/moved")."
 }
 
@@ -451,10 +458,13 @@ send_elsewhere() {
   send_unsent
 }
 
+# The lock is given back before each look: whoever finds it taken has left the note before that look.
 send_unsent() {
-  while test -e "$vault/unsent"; do
+  flock --unlock 5
+  while test -e "$vault/unsent" && flock --nonblock 5; do
     rm -f "$vault/unsent"
     send_all
+    flock --unlock 5
   done
 }
 
@@ -511,6 +521,7 @@ drill() { # [SECONDS]
   alone "${1:-3600}" drill
   note=$vault/stopped.drill reader=$name-drill guarded=drill mine=''
   begin drill
+  trap 'end_drill $?' EXIT
   look_at_site || fail "No release serves, so no image is there to read a database with."
   open_repository
   exec 7>&-
@@ -528,19 +539,28 @@ drill() { # [SECONDS]
   there='' of_drilled=$engine
   test -z "$to" || drill_elsewhere "${1:-3600}"
   echo "$said_of${of_drilled:+ engine=$of_drilled}$there" || true
-  test -z "$mine" || test ! -e "$vault/unsent" || send_what_came
 }
 
-# Backups that were made while the drill read there were told that they would be sent after it.
-send_what_came() {
-  ended=$(date +%s) good=$ended said=''
-  record "$state.new"
-  inside rm -rf drill
-  state=$vault/backup.state
-  began=$(sed -n 's/^began=//p' "$state" 2>/dev/null || true)
+# Backups that were made while the drill read there were told that they would be sent after it, and
+# so they are, whatever it has found; but not where somebody has ended it (a signal's status). Nobody
+# who comes from here on finds its locks taken. A shell has but one EXIT, so another one sends.
+end_drill() {
+  close "$1"
+  exec 5>&- 9>&-
+  test -z "$mine" || test "$1" -gt 128 || exec sh "$0" unsent "$1"
+  exit "$1"
+}
+
+send_what_came() { # STATUS, the drill's
+  ! has_moved || exit "$1" # and sends from there
+  state=$vault/backup.state began=$(sed -n 's/^began=//p' "$vault/backup.state" 2>/dev/null || true)
+  exec 5>>"$vault/sending"
   trap 'end_sending $?' EXIT
-  exec 9>&-
+  trap 'exit 143' TERM HUP INT
+  said=''
   send_unsent
+  trap - EXIT
+  exit "$1"
 }
 
 try_database() { # PROGRAM WHERE
@@ -1029,6 +1049,7 @@ shift
 case $what in
   make) make "$@" ;;
   drill) drill "$@" ;;
+  unsent) send_what_came "$@" ;;
   list) list ;;
   watch) watch ;;
   key) cat "$vault/key" ;;
