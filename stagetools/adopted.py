@@ -134,7 +134,9 @@ def adopt(own: dict[str, Any], defaults: ModuleType) -> None:
     changed["STAGETOOLS_REPLACED"] = {
         "WSGI_APPLICATION": own.get("WSGI_APPLICATION")  # `inv check` looks into it
     }
-    changed["LOGGING"] = kept_logs(own.get("LOGGING") or {}, ours["LOGGING"])
+    # a handler may need a network, or a key that a server alone has
+    logs = {} if ours["SYSTEM"].name == BUILD else own.get("LOGGING") or {}
+    changed["LOGGING"] = kept_logs(logs, ours["LOGGING"])
     changed |= _whitenoise(own)
     changed["MIDDLEWARE"] = _middleware(own, changed, ours["MIDDLEWARE"])
     for name in _GONE:

@@ -1,11 +1,14 @@
 """What `adopt()` makes of settings of every kind, without Django and without a project."""
 
+import subprocess
+import sys
 from types import ModuleType
 
 import pytest
 
 from stagetools.adopted import adopt, stand_in
 from stagetools.utils import get_expected_system_from_name
+from tests.template.matrix import ROOT
 
 FILES = "django.core.files.storage.FileSystemStorage"
 HASHED = "whitenoise.storage.CompressedManifestStaticFilesStorage"
@@ -18,6 +21,7 @@ def defaults(tmp_path) -> ModuleType:
     """As little of the defaults as is looked at, with values that are told apart."""
     module = ModuleType("defaults")
     vars(module).update(
+        SYSTEM=get_expected_system_from_name("shop_prod", core_repo="shop"),
         DEBUG=False,
         SECRET_KEY="ours",
         MEDIA_ROOT=tmp_path / "media",
@@ -210,13 +214,73 @@ def test_handlers_of_theirs_stay_but_those_that_write_a_file_or_to_a_console(
     logs = wrap(LOGGING=THEIR_LOGS)["LOGGING"]
     assert set(logs["handlers"]) == {"stdout", "mail_admins", "errors", "mail"}
     assert logs["handlers"]["stdout"] == OUR_LOGS["handlers"]["stdout"]
-    assert set(logs["filters"]) == {"live", "request_id"}
+    assert {"live", "request_id"} < set(logs["filters"])
     assert "long" in logs["formatters"]
     assert logs["root"] == {"handlers": ["stdout", "errors"], "level": "INFO"}
     assert logs["loggers"] == {
-        "shop": {"handlers": ["errors"], "level": "DEBUG"},
+        "shop": {
+            "handlers": ["stdout", "errors"],
+            "level": "DEBUG",
+            "propagate": False,
+        },
         "django": {"handlers": ["mail"], "level": "INFO"},
     }
+
+
+TOLD = """\
+import logging.config, sys
+from stagetools.settings.kept_logs import kept_logs
+from stagetools.settings.logs import to_stdout
+class Slack(logging.Handler):
+    sent = []
+    def emit(self, record):
+        self.sent.append(record.getMessage())
+own = {"version": 1, "handlers": {"slack": {"class": "__main__.Slack"}}} | eval(sys.argv[1])
+ours = to_stdout() | {"root": {"handlers": ["stdout"], "level": "INFO"}}
+def told(logs):
+    Slack.sent = []
+    logging.config.dictConfig(logs)
+    logging.getLogger("shop.steps").setLevel("INFO")  # as code may, at any time
+    logging.getLogger("requests").info("GET/200")
+    logging.getLogger("shop").error("boom")
+    logging.getLogger("shop.steps").info("step")
+    logging.getLogger("muted").error("scan")
+    logging.getLogger("other").error("crash")
+    return Slack.sent
+alone = told(own)
+print("--", flush=True)
+print(told(kept_logs(own, ours)) == alone, alone)
+"""
+SLACK = {"handlers": ["slack"]}
+ALONE = {**SLACK, "propagate": False}
+
+
+@pytest.mark.parametrize(
+    ("logs", "sent"),
+    [
+        ({"root": {"level": "ERROR", **SLACK}, "loggers": {"shop": {"level": "ERROR", **ALONE}}}, "boom step scan crash"),
+        ({"root": {"level": "ERROR", **SLACK}, "loggers": {"muted": {"handlers": [], "propagate": False}}}, "boom step crash"),
+        ({"root": SLACK, "loggers": {"muted": {"propagate": False}}}, "boom step crash"),
+        ({"loggers": {"": {"level": "ERROR", **SLACK}}}, "boom step scan crash"),
+        ({"loggers": {"shop": SLACK, "requests": SLACK}}, "boom step"),
+    ],
+)  # fmt: skip
+def test_a_handler_of_theirs_gets_what_it_got_before_and_ours_every_line(logs, sent):
+    words = [sys.executable, "-c", TOLD, repr(logs)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    *lines, told = done.stdout.partition("--\n")[2].splitlines()
+    assert told == f"True {sent.split()}"
+    assert [line.rpartition(" ")[2] for line in lines] == [
+        *("GET/200", "boom", "step", "scan", "crash")
+    ]
+
+
+def test_a_build_has_none_of_their_handlers(defaults, wrap):
+    """One that needs a network, or a key that a server alone has, would end it."""
+    name = "build_prod"
+    system = get_expected_system_from_name(name, core_repo="shop")
+    vars(defaults).update(LOGGING=OUR_LOGS, SYSTEM=system)
+    assert wrap(LOGGING=THEIR_LOGS)["LOGGING"]["handlers"] == OUR_LOGS["handlers"]
 
 
 def test_an_error_is_mailed_once(defaults, wrap):
