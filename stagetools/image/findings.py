@@ -24,12 +24,13 @@ def lines(root: Path, sources: dict[str, str], watch: Watch) -> Iterator[str]:
     from django.conf import settings
 
     replaced: dict[str, Any] = getattr(settings, "STAGETOOLS_REPLACED", {})
+    is_strict = bool(getattr(settings, "WHITENOISE_MANIFEST_STRICT", True))
     for what, remedy in (
         *_unread(root, watch),
         *_unimported(root),
-        *_unwritten(watch),
+        *_unwritten(root, watch),
         *_uncollected(root, sources),
-        *_unnamed(root, sources),
+        *_unnamed(root, sources, is_strict=is_strict),
         *_unused_wsgi(root, replaced.get("WSGI_APPLICATION") or ""),
         *_unmigrated(settings.DATABASES),
     ):
@@ -96,9 +97,7 @@ def _ignored(root: Path, names: Iterable[str]) -> set[str]:
         done = subprocess.run(
             ["git", "check-ignore", "-z", "--stdin"],
             cwd=root,
-            input="\0".join(
-                n for n in names if not _is_beyond_a_link(root, n)
-            ).encode(),
+            input="\0".join(n for n in names if not _is_beyond(root, n)).encode(),
             capture_output=True,
             check=False,
         )
@@ -107,18 +106,33 @@ def _ignored(root: Path, names: Iterable[str]) -> set[str]:
     return {name for name in done.stdout.decode(errors="replace").split("\0") if name}
 
 
-def _is_beyond_a_link(root: Path, name: str) -> bool:
-    """Git would answer for none of them."""
-    return any((root / folder).is_symlink() for folder in Path(name).parents)
+def _is_beyond(root: Path, name: str) -> bool:
+    """Beyond a link, or in a submodule: git would answer for none of them."""
+    folders = [root / folder for folder in Path(name).parents[:-1]]
+    return any(f.is_symlink() or (f / ".git").exists() for f in folders)
 
 
-def _unwritten(watch: Watch) -> Iterator[Finding]:
-    for name, line in sorted(watch.written.items()):
+def _unwritten(root: Path, watch: Watch) -> Iterator[Finding]:
+    """A folder that the image has is made no more: that it is there is said first."""
+    lost = {n: line for n, line in watch.met.items() if not _has_files(root, n)}
+    for name, line in sorted((lost | watch.written).items()):
         yield (
             f"{line} writes {name}: on a server the project's folder cannot be written",
             "there it may write to /tmp, and to data/ and media/ of the installation:"
             " let a variable name the place, and set it with `inv env.set`",
         )
+
+
+def _has_files(root: Path, folder: str) -> bool:
+    """Whether there is a file in it that git has or would have; or there is no git."""
+    words = ("ls-files", "--cached", "--others", "--exclude-standard", "--", folder)
+    try:
+        done = subprocess.run(
+            ["git", *words], cwd=root, capture_output=True, check=False
+        )
+    except FileNotFoundError:
+        return True
+    return bool(done.stdout or done.returncode)
 
 
 # --- names in templates ---------------------------------------------------------------
@@ -130,12 +144,19 @@ _NAMED = re.compile(
 _MOST = 1_000_000  # bytes; no person writes a larger template
 
 
-def _unnamed(root: Path, sources: dict[str, str]) -> Iterator[Finding]:
-    """Names in `{% static %}` that no collected file has."""
+def _unnamed(
+    root: Path, sources: dict[str, str], *, is_strict: bool
+) -> Iterator[Finding]:
+    """Names in `{% static %}` that no collected file has.
+
+    A slash in front is passed over by Django's storage, and by a strict manifest it is not.
+    """
+    passed_over = "" if is_strict else "/"
     for template in _templates(root):
         text = _COMMENT.sub("", template.read_text(encoding="utf-8", errors="replace"))
         named = {
-            urlsplit(unquote(name)).path.strip() for _, name in _NAMED.findall(text)
+            urlsplit(unquote(name)).path.strip().lstrip(passed_over)
+            for _, name in _NAMED.findall(text)
         }
         if missing := named - sources.keys():
             yield (
@@ -152,9 +173,19 @@ def _templates(root: Path) -> list[Path]:
     folders = {
         Path(folder).resolve() for e in engines.all() for folder in e.template_dirs
     }
-    own = [folder for folder in folders if _is_own(folder, root)]
-    found = {path for folder in own for path in folder.rglob("*") if path.is_file()}
-    return sorted(path for path in found if path.stat().st_size <= _MOST)
+    return _own_files(root, [folder for folder in folders if _is_own(folder, root)])
+
+
+def _own_files(root: Path, folders: list[Path]) -> list[Path]:
+    """But what npm or a build has put there."""
+    every = {path for folder in folders for path in folder.rglob("*")}
+    found = {
+        str(path.relative_to(root))
+        for path in every
+        if "node_modules" not in path.relative_to(root).parts and path.is_file()
+    }
+    own = (root / name for name in sorted(found - _ignored(root, found)))
+    return [path for path in own if path.stat().st_size <= _MOST]
 
 
 # --- what the project has, and a server does not use ----------------------------------

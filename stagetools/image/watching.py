@@ -27,6 +27,8 @@ class Watch:
     root: Path
     read: dict[str, str] = field(default_factory=dict)
     written: dict[str, str] = field(default_factory=dict)
+    met: dict[str, str] = field(default_factory=dict)
+    """Folders that it would have made, and that were there."""
     is_on: bool = True
 
     def __post_init__(self) -> None:
@@ -41,9 +43,14 @@ class Watch:
             return
         name = self._of_the_project(words[0])
         if name and (line := self._line(sys._getframe(1))):
-            is_open_to_write = event == "open" and bool(words[2] & _WRITES)
-            is_change = event in _CHANGES or is_open_to_write
-            (self.written if is_change else self.read).setdefault(name, line)
+            self._kind(event, words).setdefault(name, line)
+
+    def _kind(self, event: str, words: tuple[Any, ...]) -> dict[str, str]:
+        if event == "os.mkdir" and os.path.isdir(words[0]):  # noqa: PTH112 - may be bytes
+            return self.met
+        is_open_to_write = event == "open" and bool(words[2] & _WRITES)
+        is_change = event in _CHANGES or is_open_to_write
+        return self.written if is_change else self.read
 
     def _of_the_project(self, path: Any) -> str:
         """Its name below the root; nothing for what is elsewhere, or an environment's."""

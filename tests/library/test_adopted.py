@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from stagetools.image import translations
+from stagetools.image import findings, translations, watching
 from tests.library.sites import GUNICORN, LIBRARY, Server, Site, as_production
 
 BUILD = (
@@ -287,6 +287,65 @@ def test_check_says_nothing_else(said: str) -> None:
 def test_a_project_of_ours_has_nothing_to_hear_of(site: Site, tmp_path: Path) -> None:
     done = site.run("-m", "stagetools.image.collecting", str(tmp_path / "static"))
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
+def git(root: Path, *words: str) -> None:
+    named = ("-c", "user.name=a", "-c", "user.email=a@b.test")
+    subprocess.run(["git", *named, *words], cwd=root, check=True, capture_output=True)
+
+
+def test_a_file_of_a_submodule_hides_no_finding(tmp_path: Path) -> None:
+    """Git answers for none of the names where one of them is a submodule's."""
+    (tmp_path / "lib/deep").mkdir(parents=True)
+    for root in (tmp_path, tmp_path / "lib"):
+        git(root, "init", "--quiet")
+    git(tmp_path / "lib", "commit", "--quiet", "--allow-empty", "--message=a")
+    git(tmp_path, "add", "lib")
+    (tmp_path / ".gitignore").write_text(".env\n")
+    names = ["lib/deep/a.css", "lib/a.css", "lib", ".env"]
+    assert findings._ignored(tmp_path, names) == {".env"}
+
+
+def test_a_folder_that_is_there_and_that_git_has_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "addaudithook", lambda hook: None)
+    watch = watching.Watch(tmp_path)
+    git(tmp_path, "init", "--quiet")
+    (tmp_path / ".gitignore").write_text("*.log\n")
+    for name in ("had/.gitkeep", "local/a.log"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    for name in ("had", "local", "new"):
+        line = "note('os.mkdir', (path, 0o777, -1))"
+        names = {"note": watch._note, "path": tmp_path / name}
+        exec(compile(line, str(tmp_path / "settings.py"), "exec"), names)  # noqa: S102
+    told = " ".join(what for what, _ in findings._unwritten(tmp_path, watch))
+    assert re.findall(r"writes (\w+)", told) == ["local", "new"]
+
+
+@pytest.mark.parametrize("is_strict", [True, False])
+def test_a_name_with_a_slash_in_front_is_found_where_a_page_finds_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_strict: bool
+) -> None:
+    """Where the manifest is strict, such a page is a 500."""
+    page = tmp_path / "page.html"
+    page.write_text("{% static '/css/site.css' %}")
+    monkeypatch.setattr(findings, "_templates", lambda root: [page])
+    found = findings._unnamed(tmp_path, {"css/site.css": ""}, is_strict=is_strict)
+    assert bool(list(found)) is is_strict
+
+
+def test_what_a_package_manager_has_put_beside_templates_is_none(
+    tmp_path: Path,
+) -> None:
+    git(tmp_path, "init", "--quiet")
+    (tmp_path / ".gitignore").write_text("/pages/built/\n")
+    for name in ("node_modules/a/b.html", "built/c.html", "d.html"):
+        (tmp_path / "pages" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "pages" / name).touch()
+    found = findings._own_files(tmp_path, [tmp_path / "pages"])
+    assert found == [tmp_path / "pages/d.html"]
 
 
 # --- manage.py, and the project's own steps ------------------------------------------------
