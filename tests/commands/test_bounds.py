@@ -444,6 +444,26 @@ def test_while_a_drill_reads_others_are_made_and_restored_and_none_is_removed(
     assert "--repo repository forget" in " ".join(site.said[before:])
 
 
+def test_a_drill_takes_a_database_out_alone_and_keeps_it_no_longer_than_it_is_read(
+    site, layout
+) -> None:
+    """Else a backup would count the same free disk, for hours."""
+    site.program("restic", KEPT % ("5c" * 32) + RESTIC)
+    site.run(repository.make(layout))
+    vault, seen = site.at(layout.vault_dir), site.root / "seen"
+    look = f"""look() {{
+      flock --nonblock {vault}/lock true && lock=free || lock=taken
+      echo "$1 $lock" $(ls {vault}/inside/drill/now 2>/dev/null) >>{seen}
+    }}
+    case "$*" in *--archive*now) look taken-out ;; *--archive*) look uploads ;; esac"""
+    site.program("restic", f"{look}\n{KEPT % ('5c' * 32)}{RESTIC}")
+    site.run(repository.drill(layout))
+    assert seen.read_text().splitlines() == [
+        "taken-out taken",
+        "uploads free about environment manifest.json",
+    ]
+
+
 def test_what_is_made_while_a_drill_ends_is_sent_though_it_found_damage(
     site, layout
 ) -> None:

@@ -513,7 +513,8 @@ snapshots() { # on one line
 }
 
 # It may read for hours, in which nobody waits for it: others make a backup and restore one, and only
-# remove no old one. So its lock is its own, and all that it writes.
+# remove no old one. So its lock is its own, and all that it writes. The backups' lock it has until
+# the newest database is out of the repository here.
 drill() { # [SECONDS]
   stays
   exec 9>>"$vault/drilling"
@@ -524,11 +525,12 @@ drill() { # [SECONDS]
   trap 'end_drill $?' EXIT
   look_at_site || fail "No release serves, so no image is there to read a database with."
   open_repository
-  exec 7>&-
   id=$(snapshots) || fail "The backups cannot be read: read restic's last lines."
   id=$(printf '%s\n' "$id" | newest)
   test -n "$id" || fail "There is no backup yet."
-  try_database repository ''
+  take_out repository ''
+  exec 7>&- # two that write would each count the same free disk
+  try_database ''
   uploads=$(sed -n 's/^media=//p' "$inside/drill/now/about")
   read_uploads || fail "The uploads in the backup $(short "$id") cannot be restored."
   repository check --no-lock --quiet >&2 || fail "The repository of the backups is damaged: read restic's last lines."
@@ -563,17 +565,21 @@ send_what_came() { # STATUS, the drill's
   exit "$1"
 }
 
-try_database() { # PROGRAM WHERE
+take_out() { # PROGRAM WHERE
   inside rm -rf drill
   inside mkdir drill
   "$1" dump --archive tar "$id" now | flow "$(room)" | inside tar -x -C drill ||
     test -e "$note" || fail "The backup $(short "$id")$2 cannot be read."
   test ! -e "$note" || fail "The backup $(short "$id")$2 could not be read: $(stopped)"
+}
+
+try_database() { # WHERE
   data=$inside/drill/now # the live one is no part of this
   engine=$(inside sed -n 's/^engine=//p' drill/now/about) found=$(none)
   test -z "$engine" || inside test -e drill/now/database.sqlite3 || return 0
   found=$(sqlite drill/now compare /copy/database.sqlite3 /copy/manifest.json) ||
-    fail "The database in the backup $(short "$id")$2 cannot be restored: $(wrong "$found")"
+    fail "The database in the backup $(short "$id")$1 cannot be restored: $(wrong "$found")"
+  inside sh -euc 'rm -f -- drill/now/database.sqlite3*' # all else that is read takes no disk
 }
 
 # Other disks decay by themselves. Of what lies elsewhere the newest database is read as if it were
@@ -588,7 +594,8 @@ drill_elsewhere() {
   why=$(opened --no-lock) || fail "The backups on the server are sound, but $to cannot be read: $(printf '%s' "$why" | tail -n 1)"
   id=$(remote snapshots --json --no-lock --host "$name" | newest)
   test -n "$id" || fail "The backups on the server are sound, but $to has none of $name yet."
-  try_database remote " in $to"
+  take_out remote " in $to"
+  try_database " in $to"
   remote check --no-lock --quiet --read-data-subset "$(($(date +%s) / 604800 % 13 + 1))/13" >&2 ||
     fail "The backups on the server are sound, but the repository in $to is damaged: read restic's last lines."
   there=" there=$(short "$id")"
