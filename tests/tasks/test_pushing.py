@@ -1,6 +1,8 @@
 """`inv media.push`: which files go, and what is said of those that do not."""
 
+import errno
 import io
+import os
 import tarfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -74,6 +76,23 @@ def test_a_directory_without_files_is_told_before_anything_is_asked(
     scene = desk()
     with pytest.raises(UsageError, match="has no file to send"):
         pushing.push(scene.session, directory)
+    assert scene.world.names == []
+
+
+def test_a_folder_that_cannot_be_read_is_told_and_not_passed_over(
+    desk, folder, monkeypatch
+) -> None:
+    real = os.scandir
+
+    def scandir(path: Any) -> Any:  # root may read what it likes
+        if str(path).endswith("2024"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    scene = desk()
+    with pytest.raises(UsageError, match="2024 cannot be read: Permission denied"):
+        pushing.push(scene.session, str(folder))
     assert scene.world.names == []
 
 

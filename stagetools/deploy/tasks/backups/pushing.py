@@ -9,6 +9,7 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 from stagetools.deploy.commands.backup import repository
 from stagetools.deploy.limits import DISK
@@ -72,7 +73,7 @@ class Tar:
 def files_in(folder: Path) -> tuple[list[str], int, int]:
     """The paths of all files below a folder, their bytes, and how many links there are."""
     names, total, links = [], 0, 0
-    for root, folders, files in os.walk(folder):
+    for root, folders, files in os.walk(folder, onerror=_refuse):
         if Path(root) == folder and _IN_FLIGHT in folders:
             folders.remove(_IN_FLIGHT)
         links += sum((Path(root) / name).is_symlink() for name in (*folders, *files))
@@ -84,10 +85,19 @@ def files_in(folder: Path) -> tuple[list[str], int, int]:
     return sorted(names), total, links
 
 
+def _refuse(error: OSError) -> NoReturn:
+    raise UsageError(
+        f"{error.filename} cannot be read: {error.strerror}.",
+        untouched="Nothing was changed.",
+        remedy="Let your account read it, or take it out of that directory.",
+    ) from error
+
+
 def push(session: Session, directory: str, *, wait: float = 0) -> None:
     """Add the files below a directory to the uploads."""
     folder = Path(directory)
-    names, total, links = files_in(folder) if directory else ([], 0, 0)
+    is_one = bool(directory) and folder.is_dir()
+    names, total, links = files_in(folder) if is_one else ([], 0, 0)
     if not names:
         raise UsageError(
             f"{directory or 'No directory'} has no file to send.",
