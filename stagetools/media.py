@@ -52,11 +52,12 @@ class MediaMiddleware:
 
 def _quieten(answer: HttpResponseBase) -> None:
     """An upload may be a page with a script in it, or the script of such a page."""
-    kind = answer.headers.get("Content-Type", _UNKNOWN).partition(";")[0].lower()
-    if _ACTIVE.search(kind) and kind != _SVG:
-        kind = answer.headers["Content-Type"] = _UNKNOWN
-    if kind == _SVG or not _SHOWN.match(kind):
-        answer.headers["Content-Disposition"] = "attachment"
+    if answer.status_code != 304:  # whose headers replace those that came with the file
+        kind = answer.headers.get("Content-Type", _UNKNOWN).partition(";")[0].lower()
+        if _ACTIVE.search(kind) and kind != _SVG:
+            kind = answer.headers["Content-Type"] = _UNKNOWN
+        if kind == _SVG or not _SHOWN.match(kind):
+            answer.headers["Content-Disposition"] = "attachment"
     answer.headers["Content-Security-Policy"] = _QUIET
     answer.headers["X-Content-Type-Options"] = "nosniff"
 
@@ -65,7 +66,7 @@ def _quieten(answer: HttpResponseBase) -> None:
 
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})\Z", re.ASCII)
 _BLOCK = 65536  # bytes
-_GZIP = "django.middleware.gzip.GZipMiddleware"
+_CODED = re.compile("gzip|deflate|compress|br|zstd")
 
 
 def _shorten(request: HttpRequest, answer: FileResponse) -> None:
@@ -83,15 +84,20 @@ def _shorten(request: HttpRequest, answer: FileResponse) -> None:
     shown = f"{start}-{start + length - 1}" if length else "*"
     answer.headers["Content-Range"] = f"bytes {shown}/{size}"
     answer.headers["Content-Length"] = str(length)
+    # what compresses answers leaves alone what says how it is coded, whatever its class
+    answer.headers["Content-Encoding"] = "identity"
     answer.streaming_content = _part(answer.file_to_stream, start, length)
 
 
 def _may_be_parted(request: HttpRequest, modified: str) -> bool:
-    """Not of another version; and not where the part would be compressed as if it were all."""
+    """Not of another version; nor joined to a beginning that may have come compressed.
+
+    Browsers take no coding (`identity`) where they ask for a part.
+    """
+    since = request.headers.get("If-Range")
     encodings = request.headers.get("Accept-Encoding", "")
-    is_compressed = "gzip" in encodings and _GZIP in settings.MIDDLEWARE
-    since = request.headers.get("If-Range", modified)
-    return request.method == "GET" and since == modified and not is_compressed
+    is_joined = since == modified and not _CODED.search(encodings)
+    return request.method == "GET" and (since is None or is_joined)
 
 
 def _span(asked: str, size: int) -> tuple[int, int] | None:

@@ -80,6 +80,70 @@ def test_pictures_sounds_films_and_papers_are_shown(tmp_path: Path) -> None:
         assert answer["Content-Security-Policy"].startswith("default-src 'none'")
 
 
+PART = """
+import json, sys
+from pathlib import Path
+from django.conf import settings
+settings.configure(MEDIA_URL="/media/", MEDIA_ROOT=sys.argv[1], ALLOWED_HOSTS=["*"], USE_I18N=False)
+from django.middleware.gzip import GZipMiddleware
+from django.test import RequestFactory
+from stagetools.media import MediaMiddleware
+class Theirs(GZipMiddleware): pass
+middleware = Theirs(MediaMiddleware(None))
+for headers in eval(sys.argv[2]):
+    answer = middleware(RequestFactory().get("/media/a.bin", headers=headers))
+    print(json.dumps({"status": answer.status_code, **answer.headers}))
+"""
+
+
+def parts(media: Path, *asked: dict[str, str]) -> list[dict[str, str]]:
+    """Of an upload, where a class of the project's own compresses what it may."""
+    words = [sys.executable, "-c", PART, str(media), repr(asked)]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_a_part_is_not_compressed_whatever_the_middleware_is_called(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "a.bin").write_bytes(b"a" * 1000)
+    asked = {"Range": "bytes=0-499", "Accept-Encoding": "gzip"}
+    (part,) = parts(tmp_path, asked)
+    assert part["status"] == 206
+    assert part["Content-Encoding"] == "identity"
+    assert part["Content-Length"] == "500"
+
+
+def test_a_part_is_not_joined_to_what_came_compressed(tmp_path: Path) -> None:
+    (tmp_path / "a.bin").write_bytes(b"a" * 1000)
+    (whole,) = parts(tmp_path, {"Accept-Encoding": "gzip"})
+    assert whole["Content-Encoding"] == "gzip"
+    day = whole["Last-Modified"]
+    asked = {"Range": "bytes=10-", "If-Range": day}
+    encodings = ("gzip, deflate, br", "br", "identity;q=1, *;q=0", "")
+    answers = parts(tmp_path, *({**asked, "Accept-Encoding": e} for e in encodings))
+    assert [answer["status"] for answer in answers] == [200, 200, 206, 206]
+
+
+def test_whatever_is_answered_of_an_upload_keeps_its_policy(tmp_path: Path) -> None:
+    (tmp_path / "a.bin").write_bytes(b"a")
+    day = "Fri, 01 Jan 2100 00:00:00 GMT"
+    answers = parts(
+        tmp_path,
+        {"Range": "bytes=0-0"},
+        {"Range": "bytes=5-"},
+        {"If-Modified-Since": day},
+    )
+    assert [answer["status"] for answer in answers] == [206, 416, 304]
+    for answer in answers:
+        assert answer["Content-Security-Policy"].startswith("default-src 'none'")
+        assert answer["X-Content-Type-Options"] == "nosniff"
+    # a 304 says nothing of the kind: what it said would replace what came with the file
+    dispositions = [answer.get("Content-Disposition") for answer in answers]
+    assert dispositions == ["attachment", "attachment", None]
+
+
 @pytest.mark.slow
 def test_uploads_that_are_elsewhere_are_not_served_from_here(tmp_path: Path) -> None:
     for url in ("https://uploads.test/media/", "", "/"):
