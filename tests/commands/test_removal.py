@@ -15,6 +15,7 @@ def both(machine, layout, other):
     """Two installations, each with a domain, a home and a database."""
     machine.program("docker", "true")
     machine.program("userdel", "true")
+    machine.program("pkill", "true")
     for of, domain in ((layout, "shop.test"), (other, "blog.test")):
         for place in (of.data_dir, of.run_dir, of.releases_dir):
             machine.at(place).mkdir(parents=True, exist_ok=True)
@@ -193,6 +194,10 @@ def test_a_drill_that_somebody_has_begun_ends_before_the_images_go(
     ended = both.said.index("docker rm --force shop_prod-drill shop_prod-backup")
     (images,) = [n for n, call in enumerate(both.said) if "docker image ls" in call]
     assert ended < images
+    # a restic that takes longer; userdel refuses an account that still runs something
+    assert both.said.index("pkill -KILL -u shop_prod") < both.said.index(
+        "userdel shop_prod"
+    )
 
 
 def test_a_copy_that_cannot_be_made_leaves_the_home(both, layout) -> None:

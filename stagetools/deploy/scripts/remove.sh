@@ -74,6 +74,7 @@ fi
 
 rm -rf -- "$web/sites/${name:?}" "$stages/${name:?}"
 docker image ls --format '{{.Repository}}:{{.Tag}}' "$name" | xargs -r docker image rm --force >/dev/null
+pkill -KILL -u "$name" 2>/dev/null || true # a restic that still reads: its account would stay
 userdel "$name" 2>/dev/null || true
 rm -rf -- "$home"
 echo "$said"
