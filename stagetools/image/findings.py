@@ -87,7 +87,7 @@ def _uncollected(root: Path, sources: dict[str, str]) -> Iterator[Finding]:
     if ignored := _ignored(root, inside):
         yield (
             f"static files that git ignores, so that the image lacks them: {_some(ignored)}",
-            "build them in the image, by hooks/build, or let git have them",
+            "build them in the image, by stagetools_project/build, or let git have them",
         )
 
 
@@ -162,7 +162,7 @@ def _unnamed(
             yield (
                 f"{template.relative_to(root)} names static files that are not there:"
                 f" {_some(missing)}",
-                "add each file, or build it in the image, by hooks/build",
+                "add each file, or build it in the image, by stagetools_project/build",
             )
 
 

@@ -18,7 +18,7 @@ from stagetools.image.sqlite import has_wal_reset_bug
 
 __all__ = ["main"]
 
-HOOK = Path("hooks/build")
+HOOK = Path("stagetools_project/build")
 
 
 def main(directory: str) -> None:
@@ -41,7 +41,13 @@ def _run_hook() -> None:
     if not HOOK.is_file():
         return
     words = [f"./{HOOK}"] if HOOK.stat().st_mode & 0o100 else ["sh", "-eu", str(HOOK)]
-    status = subprocess.run(words, check=False).returncode
+    try:
+        status = subprocess.run(words, check=False).returncode
+    except OSError as error:
+        sys.exit(
+            f"{HOOK} cannot be run ({error.strerror}): its first line must name a program that"
+            " the image has, as #!/bin/sh does, and its lines must end as on Linux (LF)."
+        )
     if status:
         sys.exit(f"{HOOK} ended with exit status {status}; its own words are above.")
 

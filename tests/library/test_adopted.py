@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from stagetools.image import findings, translations, watching
+from stagetools.image import findings, source, translations, watching
 from tests.library.sites import GUNICORN, LIBRARY, Server, Site, as_production
 
 BUILD = (
@@ -376,8 +376,8 @@ python manage.py check
 def test_a_build_runs_the_projects_own_steps_first(
     site: Site, tmp_path: Path, mode: int, ending: int
 ) -> None:
-    hook = site.root / "hooks/build"
-    hook.parent.mkdir()
+    hook = site.root / "stagetools_project/build"
+    hook.parent.mkdir(exist_ok=True)
     hook.write_text(f"#!/bin/sh -eu\n{MAKE}exit {ending}\n")
     hook.chmod(mode)
     path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
@@ -385,7 +385,33 @@ def test_a_build_runs_the_projects_own_steps_first(
     assert done.returncode == (1 if ending else 0), done.stderr
     for name in ("made.js", "CACHE/made.css"):
         assert ((tmp_path / "static") / name).exists() is (not ending or "/" in name)
-    assert ("hooks/build ended with exit status 3" in done.stderr) is bool(ending)
+    said = "stagetools_project/build ended with exit status 3"
+    assert (said in done.stderr) is bool(ending)
+
+
+@pytest.mark.parametrize("text", ["echo 1\n", "#!/bin/sh\r\necho 1\r\n", ""])
+def test_steps_that_cannot_be_run_end_the_build_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    """Without a first line that names a program; and saved with the line ends of Windows."""
+    monkeypatch.chdir(tmp_path)
+    hook = tmp_path / "stagetools_project/build"
+    hook.parent.mkdir()
+    hook.write_text(text, newline="")
+    hook.chmod(0o755)
+    with pytest.raises(SystemExit, match=r"stagetools_project/build .*#!/bin/sh.*LF"):
+        source._run_hook()
+
+
+def test_a_file_of_others_that_is_called_so_is_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Docker Hub's automated builds have a hooks/build."""
+    monkeypatch.chdir(tmp_path)
+    hook = tmp_path / "hooks/build"
+    hook.parent.mkdir()
+    hook.write_text("exit 3\n")
+    source._run_hook()
 
 
 # --- translations --------------------------------------------------------------------------

@@ -44,7 +44,7 @@ def plain(adopted, server, tmp_path_factory) -> Browser:
     )
     project.write(".gitignore", ".env*\n*.sqlite3*\n")  # as `inv check` asks
     project.replace("catalog/views.py", "<h1>Shop</h1>", NAMES)
-    project.write("hooks/build", HOOK)
+    project.write("stagetools_project/build", HOOK)
     project.target(server, domain="shop.test")
     project.deploy()
     existing.python(project.root, "manage.py", "test")
