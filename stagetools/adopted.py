@@ -61,12 +61,16 @@ def _folders(root: Path) -> list[Path]:
 # --- variables that the project's settings insist on ----------------------------------
 
 
+_STOOD_IN: dict[str, str] = {}  # so that no value of it is taken for a server's
+
+
 def stand_in(system: System, **values: str) -> None:
     """Set variables where no server sets them: for a developer, and in an image's build.
 
     A server never sees these values: `inv env.set NAME=VALUE` gives it its own.
     """
     if system.is_debug or system.name == BUILD:
+        _STOOD_IN.update(values)
         for name, value in values.items():
             os.environ.setdefault(name, value)
 
@@ -153,7 +157,9 @@ def _databases(own: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any
 
     But for a server that whoever deploys has named: DATABASE_URL, as their settings read it.
     """
-    if os.environ.get("DATABASE_URL") and not _is_sqlite(own.get("default", {})):
+    url = os.environ.get("DATABASE_URL")
+    is_named = url and url != _STOOD_IN.get("DATABASE_URL")
+    if is_named and not _is_sqlite(own.get("default", {})):
         return dict(own)
     options = ("ATOMIC_REQUESTS", "TEST", "TIME_ZONE")
     default = own.get("default", {})

@@ -164,6 +164,35 @@ def test_a_database_that_the_server_names_is_theirs_to_read(
     assert (databases["DATABASES"]["default"]["NAME"] == "theirs") == kept
 
 
+@pytest.mark.parametrize("name", ["shop_dev", "build_prod"])
+@pytest.mark.parametrize("is_there_already", [False, True])  # as below a reloader
+def test_a_database_that_only_stands_in_is_nobodys(
+    wrap, monkeypatch, name, is_there_already
+):
+    url = "postgres://none/none"
+    monkeypatch.setattr(
+        "stagetools.adopted.os.environ",
+        {"DATABASE_URL": url} if is_there_already else {},
+    )
+    monkeypatch.setattr("stagetools.adopted._STOOD_IN", {})
+    system = get_expected_system_from_name(name, core_repo="shop")
+    stand_in(system, DATABASE_URL=url)
+    theirs = {"ENGINE": "django.db.backends.postgresql", "NAME": "none"}
+    settings = wrap(DATABASES={"default": theirs})
+    assert settings["DATABASES"]["default"]["NAME"] == "ours"
+
+
+def test_a_developer_who_names_a_database_has_that_one(wrap, monkeypatch):
+    named = {"DATABASE_URL": "postgres://localhost/shop"}
+    monkeypatch.setattr("stagetools.adopted.os.environ", named)
+    monkeypatch.setattr("stagetools.adopted._STOOD_IN", {})
+    system = get_expected_system_from_name("shop_dev", core_repo="shop")
+    stand_in(system, DATABASE_URL="postgres://none/none")
+    theirs = {"ENGINE": "django.db.backends.postgresql", "NAME": "theirs"}
+    settings = wrap(DATABASES={"default": theirs})
+    assert settings["DATABASES"]["default"]["NAME"] == "theirs"
+
+
 @pytest.mark.parametrize("own", [{"EMAIL_HOST": "theirs"}, {"MAILERS": {}}])
 def test_mail_is_all_theirs_or_all_ours(wrap, own):
     settings = wrap(**own)
