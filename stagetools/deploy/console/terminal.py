@@ -194,7 +194,8 @@ class Terminal:
             )
         if not self.confirm(question):
             raise StageError(
-                "Not done, as you said.", untouched="Whatever serves now goes on serving."
+                "Not done, as you said.",
+                untouched="Whatever serves now goes on serving.",
             )
 
     def ask(self, question: str, default: str = "") -> str | None:
