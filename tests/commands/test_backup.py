@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import stat
 import subprocess
+import sys
 import tarfile
 from contextlib import closing
 from dataclasses import replace
@@ -27,11 +28,12 @@ from stagetools.deploy.steps import backup as steps
 from stagetools.deploy.steps import clone, lost
 from stagetools.deploy.tasks.backups import pushing
 from stagetools.errors import StageError
+from tests.commands import weak_key
 from tests.commands.backed_up import DOCKER, RELEASE, database, serve
 from tests.commands.machine import Machine
 
 pytestmark = [
-    pytest.mark.slow,  # restic derives its key anew at each start
+    pytest.mark.slow,
     pytest.mark.skipif(
         not shutil.which("restic"),
         reason="restic is not installed here: apt-get install restic",
@@ -44,6 +46,13 @@ case "$*" in *nonsense*) exit 1 ;; esac
 echo "Next elapse: Thu 2026-11-26 02:17:00 UTC"
 echo "   Iteration #2: Fri 2026-11-27 02:17:00 UTC"
 echo "   Iteration #3: Sat 2026-11-28 02:17:00 UTC"
+"""
+# Whatever is made gets a key that is derived at once.
+RESTIC = f"""
+{shutil.which("restic")} "$@" || exit
+case " $* " in *" init "*) ;; *) exit 0 ;; esac
+while test "$1" != --repo; do shift; done
+test ! -d "$2/keys" || exec {sys.executable} {weak_key.__file__} "$2"
 """
 SYSTEMCTL = """
 case "$*" in
@@ -60,6 +69,7 @@ def site(machine, layout) -> Machine:
     machine.program("nice", 'shift 2; exec "$@"')  # a test has a time in which to end
     machine.program("systemd-analyze", ANALYZE)
     machine.program("systemctl", SYSTEMCTL)
+    machine.program("restic", RESTIC)
     machine.at(layout.media_dir / "a").mkdir()
     machine.at(layout.media_dir / "a/upload").write_bytes(os.urandom(200_000))
     machine.at(layout.media_dir / ".tmp/half").write_text("half of an upload")
@@ -310,9 +320,7 @@ def test_old_backups_go(site, layout) -> None:
 def clock_says(machine: Machine, when: str) -> None:
     """What restic writes down as the time of each backup that it makes from now on."""
     late = f'case " $* " in *" backup --quiet "*) set -- "$@" --time "{when}" ;; esac'
-    machine.program(
-        "restic", f'{late if when else ""}\nexec {shutil.which("restic")} "$@"'
-    )
+    machine.program("restic", f"{late if when else ''}\n{RESTIC}")
 
 
 def test_a_backup_dated_in_the_future_is_not_the_latest_and_none_is_removed(
@@ -482,14 +490,13 @@ def test_what_began_to_serve_meanwhile_keeps_its_environment_and_database(
 ) -> None:
     at, key = sent(site, layout)
     serve = f"ln -s run/{RELEASE}.sock {site.at(layout.current)}"
-    real = shutil.which("restic")
     late = f'case "$*" in *now/environment*) {serve} ;; esac'
-    site.program("restic", f'{late}; exec {real} "$@"')
+    site.program("restic", f"{late}\n{RESTIC}")
     with pytest.raises(StageError, match="A release serves here already"):
         fetch(at, key)
     assert site.at(layout.env_file).read_text() == 'SECRET_KEY="another one"\n'
     site.at(layout.current).unlink()
-    site.program("restic", f'exec {real} "$@"')
+    site.program("restic", RESTIC)
     entry = fetch(at, key)
     rows(site, layout, 3)
     before = database(site, layout).read_bytes()
@@ -806,11 +813,11 @@ def test_uploads_that_were_cut_off_are_told_and_come_back_whole(
     (upload.parent / "of later").write_text("later")
     real = shutil.which("restic")
     half = f'case "$*" in *"dump --archive"*) {real} "$@" | {cut}; exit 1 ;; esac'
-    site.program("restic", f'{half}; exec {real} "$@"')
+    site.program("restic", f"{half}\n{RESTIC}")
     done = site.attempt(repository.uploads(layout, name))
     assert b"could not be brought back" in done.stderr, done
     assert not upload.exists()
-    site.program("restic", f'exec {real} "$@"')
+    site.program("restic", RESTIC)
     outcome = steps.put_back(Site(site, layout, CONFIG), name)
     assert outcome.text.startswith("1 file brought back")
     assert upload.read_bytes() == whole

@@ -25,6 +25,7 @@ VERSIONS = ["5.2", "6.1"] if os.environ.get("RELEASE") else ["6.1"]
 def test_the_library_keeps_its_promises_on_this_django(version: str) -> None:
     """In a container with the Python that the image of a project has."""
     command = (
+        "apt-get update -qq; apt-get install -qq -y --no-install-recommends git >/dev/null;"
         "python -m venv /tmp/venv; . /tmp/venv/bin/activate;"
         f"pip install -q 'django~={version}.0' {TOOLS};"
         "mkdir /tmp/copy; cd /tmp/copy;"
