@@ -166,6 +166,7 @@ def test_no_empty_site_begins_beside_the_one_that_serves(pair) -> None:
     assert "inv deploy --restore." in words
 
 
+@pytest.mark.skipif(not os.environ.get("RELEASE"), reason="before a release: RELEASE=1")
 def test_a_site_moves_although_nobody_served_when_it_was_cut_off(
     pair, tmp_path
 ) -> None:
