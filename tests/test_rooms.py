@@ -110,7 +110,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "deploy.steps": {"errors", "deploy.outcome", "database.protocol", "deploy.commands", "deploy.host.fence"} | PURE | AT_THE_EDGE,
     # what `inv` calls, from below to above
     "deploy.check.project": {"adopted"},  # what its files say, without running it
-    "deploy.check.needs": {"deploy.check.project"},
+    "deploy.check.image": {"deploy.check.project"},
+    "deploy.check.needs": {"deploy.check.image", "deploy.check.project"},
     "deploy.check.own_tests": {"adopted", "deploy.check.project"},
     "deploy.check.resolving": {"deploy.check.needs", "deploy.check.project"},
     "deploy.tasks.beside": {"errors"},

@@ -87,7 +87,7 @@ class Route:
 
     def copy(self) -> None:
         """A fresh copy, and the template rendered beside it."""
-        words = ("clone", "--quiet", "--depth=1", self.one.source.as_uri())
+        words = ("clone", "--quiet", str(self.one.source))
         self.desk.git(*words, str(self.root), cwd=self.desk.folder)
         self.outcome.commit = self.desk.git("log", "-1", "--format=%h of %cs").strip()
         if self.one.folder:
