@@ -383,7 +383,7 @@ docs = [{{ name = "of-an-extra" }}]
 [[package]]
 name = "a"
 version = "1"
-source = {{ registry = "https://pypi.org/simple" }}
+source = {{ registry = "https://packages.test/simple" }}
 dependencies = [{{ name = "shop" }}]
 [package.optional-dependencies]
 fast = [{{ name = "deep" }}]
