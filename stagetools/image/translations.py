@@ -23,9 +23,8 @@ def compile_all(root: Path) -> list[str]:
         try:
             content = compiled(source.read_bytes())
             gettext.GNUTranslations(io.BytesIO(content))
-        except (
-            Exception
-        ):  # whatever it is, each page of that language would end with it
+        except Exception:
+            # whatever it is, each page of that language would end with it
             broken.append(str(source.relative_to(root)))
             continue
         made.write_bytes(content)

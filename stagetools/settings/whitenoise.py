@@ -28,11 +28,8 @@ def _is_made_of_it(name: str) -> bool:
         return False
     try:
         body = ast.parse(text).body
-    except (
-        SyntaxError,
-        ValueError,
-    ):  # Django says it in its own words, when it imports the class
-        return False
+    except (SyntaxError, ValueError):
+        return False  # Django says it in its own words, when it imports the class
     classes = [node for node in body if isinstance(node, ast.ClassDef)]
     return any(
         node.name == wanted

@@ -429,11 +429,8 @@ def test_while_a_drill_reads_others_are_made_and_restored_and_none_is_removed(
         finally:
             slow.unlink()
         out, _ = drill.communicate(timeout=60)
-    for word in (
-        "forget",
-        "--remove-all",
-        "shop_prod-drill",
-    ):  # whose container that is
+    # the last one is the drill's container
+    for word in ("forget", "--remove-all", "shop_prod-drill"):
         assert word not in meanwhile
     assert (drill.returncode, b" there=5c5c5c5c" in out) == (0, True)
     assert len(copies(site)) == 2  # what was made meanwhile, as it was told
